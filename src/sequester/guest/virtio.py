@@ -37,6 +37,7 @@ _ALIASES = frozenset(
         "virtio-balloon",
         "virtio-blk",
         "virtio-gpu",
+        "virtio-gpu-gl",
         "virtio-input-host",
         "virtio-iommu",
         "virtio-keyboard",
@@ -119,7 +120,7 @@ def classes(part: Part, arch: str = "x86_64") -> tuple[str, ...]:
     """Return the QOM type names under which ``-global`` reaches this device, most specific first.
 
     A virtio device is two QOM objects, the proxy on the bus (``virtio-net-pci`` and its parents) and the
-    device behind it (``virtio-net-device`` and its parents); the proxy's properties are aliases of the latter's.
+    device behind it (``virtio-net-device`` and its parents).
     """
     return _classes(part.type, arch)
 
