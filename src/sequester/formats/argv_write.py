@@ -1,0 +1,103 @@
+"""Writes a guest as a QEMU command line, from whatever format it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from sequester.formats import argv_options as options
+from sequester.formats.document import Written
+from sequester.formats.keyval import escape
+from sequester.formats.words import quote
+from sequester.guest.guest import Guest
+from sequester.guest.part import Part, Value
+
+_ORDER = ("name", "machine", "accel", "cpu", "m", "smp", "limitation", "object")
+"""What comes first, for people; QEMU itself sorts out the order of creation."""
+
+_AS_JSON = frozenset({"blockdev"})
+_ALWAYS_KEYED = frozenset({"boot", "overcommit", "rtc", "msg", "compat", "spice", "action", "run-with"})
+
+
+def write_argv(guest: Guest) -> tuple[list[str], tuple[str, ...]]:
+    """Return the argument vector (the emulator first) and what could not be carried over, by name."""
+    argv = [guest.emulator or f"qemu-system-{guest.arch}"]
+    rank = {group: i for i, group in enumerate(_ORDER)}
+    for part in sorted(guest.parts, key=lambda part: rank.get(part.group, len(_ORDER))):
+        if not (part.implied and (not part.type or part.group in ("device", "accel"))):
+            argv += arguments(part)
+    lost = [f"line {item.line}: {item.what}" if item.line else item.what for item in guest.not_carried]
+    return argv, tuple(lost)
+
+
+def write_argv_text(guest: Guest) -> Written:
+    """Return the command line for a shell, one option a line."""
+    argv, lost = write_argv(guest)
+    return Written(shell_text(argv), lost)
+
+
+def shell_text(argv: list[str]) -> str:
+    """Return an argument vector as a shell command, one option with its value a line."""
+    lines = [quote(argv[0])]
+    for value in argv[1:]:
+        if value.startswith("-") or len(lines) == 1:
+            lines.append(quote(value))
+        else:
+            lines[-1] += " " + quote(value)
+    return " \\\n  ".join(lines) + "\n"
+
+
+def arguments(part: Part) -> Iterator[str]:
+    """Yield the one or two arguments that declare a part."""
+    group = "object" if part.group == "limitation" else part.group
+    if group == "qemu-args":
+        yield part.type
+        return
+    if group in options.FLAGS:
+        yield f"-{group}"
+        return
+    yield f"-{group}"
+    if group == "global":
+        name, value = next(iter(part.properties.items()))
+        yield f"{part.type}.{name}={_text(value)}"
+    elif group not in options.IMPLIED:
+        yield part.type
+    elif group in options.JSON_TOO and (group in _AS_JSON or _structured(part)):
+        yield as_json(part, options.IMPLIED[group])
+    else:
+        yield as_keyval(part, group, options.IMPLIED[group])
+
+
+def as_json(part: Part, implied: str) -> str:
+    """Return a part as the JSON object its option takes."""
+    typed = {implied: part.type} if part.type else {}
+    return json.dumps({**typed, **part.properties}, separators=(",", ":"))
+
+
+def as_keyval(part: Part, group: str, implied: str) -> str:
+    """Return a part as ``type,key=value,...``; JSON structures are flattened to dotted keys."""
+    said = []
+    if part.type:
+        said.append(escape(part.type) if group not in _ALWAYS_KEYED else f"{implied}={escape(part.type)}")
+    for name, value in part.properties.items():
+        said.extend(f"{path}={escape(_text(leaf))}" for path, leaf in _flat(name, value))
+    return ",".join(said)
+
+
+def _structured(part: Part) -> bool:
+    return any(isinstance(value, (dict, list)) for value in part.properties.values())
+
+
+def _flat(name: str, value: Value) -> Iterator[tuple[str, Value]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}", inner)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _flat(f"{name}.{i}", inner)
+    else:
+        yield name, value
+
+
+def _text(value: Value) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
