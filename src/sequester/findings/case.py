@@ -39,8 +39,9 @@ class Case:
 
     `limitation` is the platform's object for this guest, None where the guest has no limitation or names one
     that is not known (rules on that look at `guest.limitation`). `qemu` is the binary that will run it, when
-    known; `host` the host's facts; `firmware` the firmware images that could be read, by path. `engaged` is
-    false when the machine property itself will not be given (a simulation): QEMU then supplies no defaults.
+    known; `host` the host's facts; `firmware` the firmware images that could be read, by path; `absent` the
+    files that were looked for on the machine that will run the guest and are not there. `engaged` is false
+    when the machine property itself will not be given (a simulation): QEMU then supplies no defaults.
     """
 
     guest: Guest
@@ -48,6 +49,7 @@ class Case:
     qemu: QemuFacts | None = None
     host: HostFacts | None = None
     firmware: Mapping[str, Firmware] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
     engaged: bool = True
 
     @property

@@ -13,7 +13,7 @@ from sequester.formats.document import Written
 from sequester.formats.keyval import Piece, pieces
 from sequester.formats.words import Line, Word, from_argv, read_words
 from sequester.guest.change import Change
-from sequester.guest.guest import LIMITATION_PROPERTIES, Guest, NotCarried, complete
+from sequester.guest.guest import Guest, NotCarried, complete
 from sequester.guest.part import Part, Value
 
 MAX_BYTES = 32 << 20
@@ -107,7 +107,6 @@ def _read(line: Line, name: str) -> Argv:
         at = _option(reading, at)
     emulator = words[command].value if command >= 0 else ""
     parts, set_by = _with_sets(reading)
-    parts = _with_limitation(parts)
     arch = _arch(emulator, parts)
     if emulator.endswith("kvm") and not any(part.group == "accel" for part in parts):
         parts.append(_default_kvm(parts))
@@ -296,23 +295,6 @@ def _with_sets(reading: _Reading) -> tuple[list[Part], dict[tuple[int, str], int
         parts[found] = replace(part, properties={**part.properties, name: value})
         set_by[part.key, name] = at
     return parts, set_by
-
-
-def _with_limitation(parts: list[Part]) -> list[Part]:
-    """Make the object that the machine names the guest's limitation; one that does not exist gets an empty type."""
-    machine = next((part for part in parts if part.group == "machine"), None)
-    if machine is None:
-        return parts
-    named = [machine.text(name) for name in LIMITATION_PROPERTIES if name in machine.properties]
-    if not named:
-        return parts
-    identity = named[0] or ""
-    for i, part in enumerate(parts):
-        if part.group == "object" and part.id == identity:
-            parts[i] = replace(part, group="limitation")
-            return parts
-    missing = Part("limitation", "", {}, len(parts), identity, machine.line, machine.spelled, implied=True)
-    return [*parts, missing]
 
 
 def _default_kvm(parts: Sequence[Part]) -> Part:

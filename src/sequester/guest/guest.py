@@ -171,6 +171,8 @@ class Guest:
                 parts.append(kept)
         if edits:
             raise KeyError(f"no part has key {min(edits)}")
+        if self.dialect == "qemu":
+            parts = with_limitation(parts)
         return replace(self, parts=tuple(parts))
 
     def _single(self, group: str) -> Part:
@@ -188,7 +190,7 @@ def complete(
     not_carried: Iterable[NotCarried] = (),
 ) -> Guest:
     """Build a guest, adding empty single parts (machine, CPU, memory, smp) where the source has none."""
-    listed = list(parts)
+    listed = with_limitation(parts) if dialect == "qemu" else list(parts)
     have = {part.group for part in listed}
     key = max((part.key for part in listed), default=-1) + 1
     for group in ("machine", "cpu", "m", "smp"):
@@ -196,6 +198,43 @@ def complete(
             listed.append(Part(group, "", key=key, implied=True))
             key += 1
     return Guest(arch, emulator, tuple(listed), dialect, tuple(not_carried))
+
+
+def with_limitation(parts: Iterable[Part]) -> list[Part]:
+    """Make the object that the machine names the guest's limitation, and every other one an ordinary object.
+
+    One that does not exist becomes a limitation with an empty type. A limitation by our own name (of a guest
+    in TOML: its type is no QOM type and the machine names nothing) stays what it is.
+    """
+    listed = list(parts)
+    machine = next((part for part in listed if part.group == "machine"), None)
+    names = (
+        [machine.text(name) for name in LIMITATION_PROPERTIES if name in machine.properties]
+        if machine
+        else []
+    )
+    named = names[0] if names else None
+    missing = named is not None
+    for i, part in enumerate(listed):
+        if part.group == "object" and named is not None and part.id == named and missing:
+            listed[i] = replace(part, group="limitation")
+            missing = False
+        elif part.group == "limitation":
+            if named is None and not part.implied:
+                continue
+            if part.id == named and part.type:
+                missing = False
+            elif part.type:
+                listed[i] = replace(part, group="object")
+            else:
+                listed[i] = replace(part, group="")
+    listed = [part for part in listed if part.group]
+    if missing and machine is not None:
+        key = max(part.key for part in listed) + 1
+        listed.append(
+            Part("limitation", "", {}, key, named or "", machine.line, machine.spelled, implied=True)
+        )
+    return listed
 
 
 def _edit(part: Part, changes: list[Change]) -> Part | None:

@@ -15,10 +15,9 @@ from sequester.guest.part import Part, Value
 from sequester.platforms.property import Property, PropertyFault
 
 if TYPE_CHECKING:
+    from sequester.findings.rule import Rule
     from sequester.host.facts import HostFacts
     from sequester.host.requirement import Requirement
-
-    from sequester.findings.rule import Rule
 
 
 class Limits(IntFlag):

@@ -1,0 +1,1 @@
+"""The platforms. One file each; found by the registry, named nowhere else."""

@@ -1,0 +1,1 @@
+"""The consequences of the trust limitation: one definition a rule, one file a concern."""
