@@ -1,0 +1,1 @@
+"""Starting a guest: what it boots, how it is started, guarded and audited."""
