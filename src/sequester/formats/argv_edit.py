@@ -78,7 +78,7 @@ class _Editor:
             case Unset(name=name):
                 self._unset(part, words, name)
             case Retype(type=kind):
-                self._set(part, words, options.IMPLIED.get(part.group, ""), kind)
+                self._set(part, words, options.IMPLIED.get(options.option_of(part.group), ""), kind)
             case Remove():
                 for at in words:
                     self._drop(at)
@@ -104,16 +104,17 @@ class _Editor:
         if part.group == "global":
             self.values[words[-1]] = f"{part.type}.{name}={_text(value)}"
             return
-        if part.group not in options.IMPLIED:
+        group = options.option_of(part.group)
+        if group not in options.IMPLIED:
             if not name:
                 self.values[words[-1]] = _text(value)
             else:
                 self.lost.append(f"{name} of {part.label()}: the option has no properties")
             return
         for at in reversed(words):
-            if self._replace(at, part.group, name, value):
+            if self._replace(at, group, name, value):
                 return
-        self._append(words[0], part.group, name, value)
+        self._append(words[0], group, name, value)
 
     def _replace(self, at: int, group: str, name: str, value: Value) -> bool:
         text = self._value(at)
@@ -156,20 +157,21 @@ class _Editor:
         if part.group == "global":
             self._drop(words[-1])
             return
+        group = options.option_of(part.group)
         for at in words:
             text = self._value(at)
-            if text.startswith("{") and part.group in options.JSON_TOO:
+            if text.startswith("{") and group in options.JSON_TOO:
                 loaded = json.loads(text)
                 if name in loaded:
                     del loaded[name]
                     self.values[at] = _dump(loaded, text)
                 continue
-            if part.group not in options.IMPLIED:
+            if group not in options.IMPLIED:
                 continue
             kept = [
                 text[piece.start : piece.end]
-                for piece in pieces(text, options.IMPLIED[part.group])
-                if normal(part.group, piece) != name
+                for piece in pieces(text, options.IMPLIED[group])
+                if normal(group, piece) != name
             ]
             joined = ",".join(kept)
             if not joined:

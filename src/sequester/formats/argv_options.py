@@ -118,3 +118,8 @@ REFUSED = {
     "readconfig": "put the options of that file on the command line: what it holds would go unchecked",
 }
 """Options that bring in what this reader does not see."""
+
+
+def option_of(group: str) -> str:
+    """Return the option that declares parts of a group: the limitation is an object."""
+    return "object" if group == "limitation" else group

@@ -49,7 +49,7 @@ def shell_text(argv: list[str]) -> str:
 
 def arguments(part: Part) -> Iterator[str]:
     """Yield the one or two arguments that declare a part."""
-    group = "object" if part.group == "limitation" else part.group
+    group = options.option_of(part.group)
     if group == "qemu-args":
         yield part.type
         return

@@ -61,9 +61,10 @@ class Part:
 
     def label(self) -> str:
         """Name this part for a person: its id and type, as ``device 'net0' (virtio-net-pci)``."""
+        group = "object" if self.group == "limitation" else self.group
         if self.id:
-            return f"{self.group} '{self.id}' ({self.type})" if self.type else f"{self.group} '{self.id}'"
-        return f"{self.group} {self.type}".rstrip()
+            return f"{group} '{self.id}' ({self.type})" if self.type else f"{group} '{self.id}'"
+        return f"{group} {self.type}".rstrip()
 
 
 def truth(value: Value) -> bool | None:
