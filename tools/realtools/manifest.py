@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from realtools.qmp import QmpError, ask
+from realtools.qmp import BARE, QmpError, ask
 from realtools.suites import ARCHES
 from realtools.wrapper import write_wrapper
 
@@ -80,13 +80,13 @@ def _emulator(binary: Path, arch: str, suite: str, progress: Progress) -> dict[s
     if not binary.exists():
         return None
     try:
-        (version,) = ask(binary, ["-machine", "none"], [{"execute": "query-version"}])
+        (version,) = ask([str(binary), *BARE, "-machine", "none"], [{"execute": "query-version"}])
     except QmpError as error:
         progress(f"left out: {error}")
         return None
     accels = ["tcg"]
     try:
-        ask(binary, ["-machine", KVM_MACHINES[arch], "-accel", "kvm"], [])
+        ask([str(binary), *BARE, "-machine", KVM_MACHINES[arch], "-accel", "kvm"])
         accels.append("kvm")
     except QmpError:
         pass  # a foreign target, or no /dev/kvm
