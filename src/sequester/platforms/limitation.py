@@ -84,10 +84,14 @@ class Demands:
 
 @dataclass(frozen=True, slots=True)
 class Libvirt:
-    """How libvirt's ``<launchSecurity>`` spells a platform; property spellings are in `Property.libvirt`."""
+    """How libvirt's ``<launchSecurity>`` spells a platform; property spellings are in `Property.libvirt`.
+
+    `required` names properties (QEMU's names) without which libvirt refuses the domain.
+    """
 
     type: str
     since: str
+    required: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

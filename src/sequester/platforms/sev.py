@@ -31,10 +31,11 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "cbitpos",
         Unsigned(32),
-        "position of the C-bit in a page table entry; must be the host's (CPUID 8000_001F EBX[5:0])",
+        "position of the C-bit in a page table entry; must be the host's (CPUID 8000_001F EBX): 51; 47 on Naples and Rome",
         default=0,
         libvirt="cbitpos",
         from_host="sev_cbitpos",
+        always=51,
         since=(2, 12),
     ),
     Property(
@@ -105,7 +106,7 @@ class Sev(HostTrustLimitation):
     strength = 10
     qemu_since = (2, 12)
     properties: ClassVar[tuple[Property, ...]] = PROPERTIES
-    libvirt = Libvirt("sev", "4.4.0")
+    libvirt = Libvirt("sev", "4.4.0", ("policy",))
     demands = Demands(
         machines=("pc", "q35", "pc-q35", "pc-i440fx", "microvm"),
         firmware="pflash",

@@ -120,7 +120,7 @@ class SevSnp(HostTrustLimitation):
         ),
         Property("sev-device", Text(), "device node of the firmware", default="/dev/sev", since=(9, 1)),
     )
-    libvirt = Libvirt("sev-snp", "10.5.0")
+    libvirt = Libvirt("sev-snp", "10.5.0", ("policy",))
     demands = Demands(
         machines=("pc", "q35", "pc-q35", "pc-i440fx"),
         forbidden_machine=(("smm", "on"),),

@@ -1,0 +1,108 @@
+"""The entry point: finds the command, loads only what that command needs, prints errors once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import argparse
+
+COMMANDS = {
+    "probe": "what this host can do, why not, and what would mend it",
+    "platforms": "the platforms: what they take from the host, what they need, their properties",
+    "plan": "protect a guest: choose the platform, apply every consequence, write the result",
+    "check": "say where guests do not hold to their limitation",
+    "run": "start a guest from its plan",
+    "explain": "a rule by its code, or an error text of QEMU, KVM, libvirt or the firmware",
+}
+"""Command → one line of help. Each is a module of this package with `add(parser)` and `run(arguments) -> int`."""
+
+EPILOG = """\
+GUEST is a file (.toml, .xml, .args), - for standard input, libvirt:NAME, or a QEMU command line behind --.
+
+examples:
+  sequester probe
+  sequester check web.xml db.args
+  sequester plan web.toml --limit auto --to argv
+  sequester plan --limit sev-snp -- qemu-system-x86_64 -M q35 -m 4G -drive file=disk.qcow2,if=virtio
+  sequester run --simulate sev-snp web.toml
+  sequester explain SQ201
+
+exit status: 0 fine, 1 findings or a refused plan, 2 usage or unreadable input, 3 this host can't,
+4 the guest or its evidence failed
+"""
+
+
+def entry() -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; return the exit status."""
+    if argv in (["--version"], ["-V"]):
+        from sequester import __version__
+
+        print(f"sequester {__version__}")
+        return 0
+    from sequester.errors import SequesterError
+
+    try:
+        arguments = _parse(argv)
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except SequesterError as error:
+        print(f"sequester: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _close_quietly()
+        return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    import argparse
+    from importlib import import_module
+
+    mine, _, guest = _split(argv)
+    parser = argparse.ArgumentParser(
+        prog="sequester",
+        description="One switch that protects a QEMU/KVM guest from its host.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((word for word in mine if not word.startswith("-")), "")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=parser.formatter_class,
+        )
+        if name == named:
+            module = import_module(f"sequester.cli.{name}")
+            module.add(command)
+            command.set_defaults(run=module.run)
+    arguments = parser.parse_args(mine)
+    arguments.guest_argv = guest
+    return arguments
+
+
+def _split(argv: list[str]) -> tuple[list[str], bool, list[str]]:
+    """Split at the first ``--``: what is behind it is a QEMU command line."""
+    if "--" not in argv:
+        return argv, False, []
+    at = argv.index("--")
+    return argv[:at], True, argv[at + 1 :]
+
+
+def _close_quietly() -> None:
+    """Keep the interpreter from complaining about a reader that went away."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
