@@ -7,7 +7,7 @@ root, the kernel's log may be closed, but a module parameter that only stays on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -158,6 +158,15 @@ def all_of(*checks: Check) -> Check:
     return check
 
 
+def when(condition: Check, check: Check) -> Check:
+    """Return the check for hosts that pass a condition; of others it says nothing."""
+
+    def conditional(facts: HostFacts) -> Verdict:
+        return check(facts) if condition(facts).state is State.PASSED else unknown("")
+
+    return conditional
+
+
 def proves(check: Check) -> Check:
     """Return the check as evidence of one kind only: where it passes it tells, where it does not it says nothing.
 
@@ -179,6 +188,25 @@ def disproves(check: Check) -> Check:
         return verdict if verdict.state is State.FAILED else unknown("")
 
     return negative
+
+
+def firmware_setup(usual: str, vendors: Mapping[str, str] | None = None) -> Advice:
+    """Return advice on the machine's firmware setup (BIOS) in the words of its vendor.
+
+    `usual` are the names in the processor vendor's reference firmware, `vendors` others by the beginning of
+    the DMI system vendor's name.
+    """
+
+    def advice(facts: HostFacts) -> str:
+        vendor = facts.machine_vendor
+        words = next((text for name, text in (vendors or {}).items() if vendor.startswith(name)), usual)
+        product = facts.file("/sys/class/dmi/id/product_name").text or ""
+        version = facts.file("/sys/class/dmi/id/bios_version").text or ""
+        about = " ".join(part for part in (vendor, product, f"BIOS {version}" if version else "") if part)
+        printable = "".join(char for char in about if char.isprintable())[:100]
+        return f"in the firmware's setup{f' ({printable})' if printable else ''}: {words}"
+
+    return advice
 
 
 def _joined(*parts: str) -> str:
