@@ -16,16 +16,23 @@ _ORDER = ("name", "machine", "accel", "cpu", "m", "smp", "limitation", "object")
 """What comes first, for people; QEMU itself sorts out the order of creation."""
 
 _AS_JSON = frozenset({"blockdev"})
-_ALWAYS_KEYED = frozenset({"boot", "overcommit", "rtc", "msg", "compat", "spice", "action", "run-with"})
+_ALWAYS_KEYED = frozenset(
+    {"drive", "boot", "overcommit", "rtc", "msg", "compat", "spice", "action", "run-with"}
+)
 
 
 def write_argv(guest: Guest) -> tuple[list[str], tuple[str, ...]]:
     """Return the argument vector (the emulator first) and what could not be carried over, by name."""
     argv = [guest.emulator or f"qemu-system-{guest.arch}"]
     rank = {group: i for i, group in enumerate(_ORDER)}
+    defaults: dict[str, None] = {}
     for part in sorted(guest.parts, key=lambda part: rank.get(part.group, len(_ORDER))):
-        if not (part.implied and (not part.type or part.group in ("device", "accel"))):
+        if part.implied and part.group == "device":
+            defaults.update(dict.fromkeys(_as_globals(part)))
+        elif not (part.implied and (not part.type or part.group == "accel")):
             argv += arguments(part)
+    for said in defaults:
+        argv += ["-global", said]
     lost = [f"line {item.line}: {item.what}" if item.line else item.what for item in guest.not_carried]
     return argv, tuple(lost)
 
@@ -66,6 +73,13 @@ def arguments(part: Part) -> Iterator[str]:
         yield as_json(part, options.IMPLIED[group])
     else:
         yield as_keyval(part, group, options.IMPLIED[group])
+
+
+def _as_globals(part: Part) -> Iterator[str]:
+    """Yield what a device that no option declares can only be given as a default of its driver."""
+    for name, value in part.properties.items():
+        if name not in ("drive", "id"):
+            yield f"{part.type}.{name}={_text(value)}"
 
 
 def as_json(part: Part, implied: str) -> str:

@@ -79,7 +79,7 @@ def apply(case: Case, rules: Sequence[Rule]) -> tuple[Case, tuple[Applied, ...]]
 
 def breaches(case: Case, rules: Iterable[Rule]) -> Iterator[tuple[Rule, Breach]]:
     """Yield every breach of the rules that concern this case."""
-    limited = case.guest.limitation is not None
+    limited = case.guest.limitation is not None or case.limitation is not None
     limits = int(case.limitation.limits) if case.limitation is not None else 0
     for rule in rules:
         if (limited or rule.unlimited) and rule.limits & limits == rule.limits:
