@@ -1,3 +1,101 @@
-"""One switch that protects a QEMU/KVM guest from its host."""
+"""One switch that protects a QEMU/KVM guest from its host.
+
+    import sequester
+
+    guest = sequester.load("web.xml")                       # .toml, .xml, .args, "-", "libvirt:web"
+    for finding in sequester.check(guest):
+        print(finding.code, finding.found)
+    plan = sequester.plan(guest, limit="sev-snp")           # or "auto" with host=sequester.this_host()
+    for applied in plan.applied:
+        print(applied.rule.code, applied.breach.change)
+    print(plan.to("argv").text)
+
+Errors are `SequesterError` and its kinds; each has a stable `code`, and says where, what, why and what to do.
+Everything here is loaded on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sequester.errors import GuestError, HostError, InputError, RefusedError, SequesterError
+    from sequester.findings.rule import Finding, Rule, Severity
+    from sequester.formats.sources import from_argv, read
+    from sequester.formats.sources import open_guest as load
+    from sequester.host.facts import HostFacts
+    from sequester.host.local import this_host
+    from sequester.planning import Plan, check
+    from sequester.planning import make_plan as plan
+    from sequester.platforms.limitation import HostTrustLimitation, Limits
+    from sequester.platforms.registry import platforms
+    from sequester.probing import probe
+    from sequester.rules.catalogue import rules
+    from sequester.rules.engine import Selection
+
+_WHERE = {
+    "Finding": "findings.rule",
+    "GuestError": "errors",
+    "HostError": "errors",
+    "HostFacts": "host.facts",
+    "HostTrustLimitation": "platforms.limitation",
+    "InputError": "errors",
+    "Limits": "platforms.limitation",
+    "Plan": "planning",
+    "RefusedError": "errors",
+    "Rule": "findings.rule",
+    "Selection": "rules.engine",
+    "SequesterError": "errors",
+    "Severity": "findings.rule",
+    "check": "planning",
+    "from_argv": "formats.sources",
+    "load": "formats.sources:open_guest",
+    "plan": "planning:make_plan",
+    "platforms": "platforms.registry",
+    "probe": "probing",
+    "read": "formats.sources",
+    "rules": "rules.catalogue",
+    "this_host": "host.local",
+}
+
+__all__ = [
+    "Finding",
+    "GuestError",
+    "HostError",
+    "HostFacts",
+    "HostTrustLimitation",
+    "InputError",
+    "Limits",
+    "Plan",
+    "RefusedError",
+    "Rule",
+    "Selection",
+    "SequesterError",
+    "Severity",
+    "check",
+    "from_argv",
+    "load",
+    "plan",
+    "platforms",
+    "probe",
+    "read",
+    "rules",
+    "this_host",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'sequester' has no attribute '{name}'")
+    from importlib import import_module
+
+    module, _, attribute = _WHERE[name].partition(":")
+    value = getattr(import_module(f"sequester.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "__version__"))

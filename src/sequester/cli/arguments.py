@@ -56,18 +56,12 @@ def the_host(arguments: argparse.Namespace) -> HostFacts | None:
     if arguments.host is None:
         return None
     if arguments.host == "local":
+        from sequester.host.local import this_host
+
         return this_host()
     from sequester.host.facts import HostFacts
 
     return HostFacts.load(arguments.host)
-
-
-def this_host(qemus: list[str] | None = None) -> HostFacts:
-    """Return this machine's facts, collected now; `qemus` as for `collect` ([] asks none)."""
-    from sequester.host.collect import collect, default_cache
-    from sequester.host.facts import HostFacts
-
-    return HostFacts.from_record(collect(qemus=qemus, cache=default_cache()), "this host")
 
 
 def coloured(stream: object = None) -> bool:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from sequester.cli.arguments import add_guest, add_host, coloured, the_guest, the_host, this_host
+from sequester.cli.arguments import add_guest, add_host, coloured, the_guest, the_host
 from sequester.cli.output import write_out
 from sequester.formats.document import Document
 from sequester.planning import AUTO, make_plan
@@ -62,5 +62,7 @@ def _needed_host(document: Document, limit: str | None) -> HostFacts | None:
     """Look at this machine where the plan cannot be made without: for ``auto``."""
     declared = document.guest.limitation
     if limit == AUTO or (limit is None and declared is not None and declared.type == AUTO):
+        from sequester.host.local import this_host
+
         return this_host()
     return None
