@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from sequester.planning import Plan, check
     from sequester.planning import make_plan as plan
     from sequester.platforms.limitation import HostTrustLimitation, Limits
-    from sequester.platforms.registry import platforms
+    from sequester.platforms.registry import platforms as all_platforms
     from sequester.probing import probe
-    from sequester.rules.catalogue import rules
+    from sequester.rules.catalogue import rules as all_rules
     from sequester.rules.engine import Selection
 
 _WHERE = {
@@ -49,14 +49,14 @@ _WHERE = {
     "Selection": "rules.engine",
     "SequesterError": "errors",
     "Severity": "findings.rule",
+    "all_platforms": "platforms.registry:platforms",
+    "all_rules": "rules.catalogue:rules",
     "check": "planning",
     "from_argv": "formats.sources",
     "load": "formats.sources:open_guest",
     "plan": "planning:make_plan",
-    "platforms": "platforms.registry",
     "probe": "probing",
     "read": "formats.sources",
-    "rules": "rules.catalogue",
     "this_host": "host.local",
 }
 
@@ -74,14 +74,14 @@ __all__ = [
     "Selection",
     "SequesterError",
     "Severity",
+    "all_platforms",
+    "all_rules",
     "check",
     "from_argv",
     "load",
     "plan",
-    "platforms",
     "probe",
     "read",
-    "rules",
     "this_host",
 ]
 
