@@ -87,6 +87,11 @@ def transport(part: Part, arch: str = "x86_64") -> str:
     return _transport(part.type, arch)
 
 
+def is_virtio(part: Part) -> bool:
+    """Tell whether a device is a virtio device, of whatever transport."""
+    return _transport(part.type, "x86_64") != ""
+
+
 def kind(part: Part) -> str:
     """Return what the device is, without family and transport: ``net``, ``blk``, ``fs``, ``vsock`` ..."""
     return _kind(part.type)
