@@ -45,6 +45,8 @@ __all__ = [
 
 TARGETS = {"ppc64le": "ppc64", "arm64": "aarch64", "amd64": "x86_64", "i686": "i386"}
 """QEMU's name for an architecture where uname has another."""
+MASKED = ("/sys/firmware/", "/proc/device-tree/")
+"""Empty in containers (OCI runtime specification, maskedPaths as Docker, Podman and containerd set them)."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,24 @@ class HostFacts:
         return self.uid == 0
 
     def file(self, path: str) -> Reading:
-        """Return what was read of a file."""
-        return self.files.get(path, Reading())
+        """Return what was read of a file; one that is missing with its folder, or hidden, counts as such."""
+        reading = self.files.get(path)
+        if self.hidden(path) and (reading is None or reading.absent):
+            return Reading(None, f"hidden from this container ({self.container})")
+        if reading is None and self.nodes.get(path.rpartition("/")[0], Node("")).absent:
+            return Reading(None, "ENOENT")
+        return reading or Reading()
 
     def node(self, path: str) -> Node:
-        """Return what a node looked like; also the user's own devices."""
-        return self.nodes.get(path, Node(path))
+        """Return what a node looked like."""
+        node = self.nodes.get(path, Node(path))
+        if node.absent and self.hidden(path):
+            return Node(path, error=f"hidden from this container ({self.container})")
+        return node
+
+    def hidden(self, path: str) -> bool:
+        """Tell whether a path is one that container engines mask, in a record from within a container."""
+        return path.startswith(MASKED) and bool(self.container)
 
     def module_parameter(self, module: str, name: str) -> Reading:
         """Return a module's parameter; `Reading.on` understands its spellings."""
@@ -229,7 +243,9 @@ class HostFacts:
         if self.file("/run/systemd/container").text:
             return self.file("/run/systemd/container").text or ""
         marks = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
-        return next((name for path, name in marks.items() if self.node(path).exists), "")
+        return next(
+            (name for path, name in marks.items() if path in self.nodes and self.nodes[path].exists), ""
+        )
 
     @property
     def machine_vendor(self) -> str:

@@ -92,7 +92,9 @@ def module_parameter_on(module: str, name: str, brought: str = "", remedy: str =
             return unknown(f"{path}: {shown(reading.error)}", "", "probe as root")
         module_node = facts.node(f"/sys/module/{module}")
         if module_node.exists:
-            newer = f"install Linux {brought} or later" if brought else "install a newer kernel"
+            newer = (
+                f"install Linux {brought} or later, built with it" if brought else "install a newer kernel"
+            )
             return failed(f"no {path}", f"this {module} does not know {name}", newer)
         if module_node.absent:
             return failed(f"no /sys/module/{module}", f"{module} is not loaded", f"modprobe {module}")
