@@ -155,12 +155,12 @@ def open_state(
 
 def resolve(state: AptState, names: Sequence[str]) -> tuple[Package, ...]:
     """Everything that installing `names` into an empty system would fetch (Depends, not Recommends)."""
-    return _parse_uris(_apt(state, "apt-get", "install", "--print-uris", *names))
+    return _planned(state, "install", names)
 
 
 def resolve_alone(state: AptState, names: Sequence[str]) -> tuple[Package, ...]:
     """The packages `names` themselves, without what they depend on."""
-    return _parse_uris(_apt(state, "apt-get", "download", "--print-uris", *names))
+    return _planned(state, "download", names)
 
 
 def depends(state: AptState, name: str) -> tuple[str, ...]:
@@ -200,8 +200,15 @@ def _present(directory: Path, packages: Sequence[Package]) -> tuple[Path, ...]:
     return files
 
 
-def _parse_uris(text: str) -> tuple[Package, ...]:
-    """Lines of `--print-uris`: 'uri' name_version_architecture.deb size [hash]."""
+def _planned(state: AptState, operation: str, names: Sequence[str]) -> tuple[Package, ...]:
+    """Lines of `--print-uris`: 'uri' name_version_architecture.deb size [hash].
+
+    apt leaves out what it finds already fetched, so it is shown an empty place.
+    """
+    empty = state.directory / "plan"
+    (empty / "partial").mkdir(parents=True, exist_ok=True)
+    options = ("--print-uris", "-o", f"Dir::Cache::archives={empty}/")
+    text = _apt(state, "apt-get", operation, *options, *names, cwd=empty)
     packages = []
     for filename, size in re.findall(r"^'[^']*' (\S+\.deb) (\d+)", text, re.MULTILINE):
         name, version, architecture = filename.removesuffix(".deb").split("_")
@@ -250,9 +257,9 @@ def _configuration(state: AptState) -> str:
     return "\n".join([*lines, *(f'{key} "{value}";' for key, value in settings.items()), ""])
 
 
-def _apt(state: AptState, command: str, *arguments: str) -> str:
+def _apt(state: AptState, command: str, *arguments: str, cwd: Path | None = None) -> str:
     environment = {**os.environ, "APT_CONFIG": str(state.directory / "apt.conf"), "LC_ALL": "C.UTF-8"}
-    return _output([command, "-q", *arguments], environment, state.archives)
+    return _output([command, "-q", *arguments], environment, cwd or state.archives)
 
 
 def _output(

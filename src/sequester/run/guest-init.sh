@@ -1,0 +1,97 @@
+#!/bin/sh
+# The first and only program of the test guest. Each line that starts with "sequester-guest:" is read by
+# `sequester run`: a word that says what it is about, then key=value pairs.
+#
+# Kernel command line: sequester.stay = leave a shell on the console; without it the guest powers off.
+
+export PATH=/bin
+say() { echo "sequester-guest: $*"; }
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+dmesg -n 1 # the kernel's messages would cut our lines in two
+
+# load ORDER: insert the modules that the file ORDER names, in its order.
+load() {
+    [ -f "$1" ] || return 0
+    while read -r module; do
+        [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko"
+    done < "$1"
+}
+
+bit() { # bit FEATURES N: the feature bits are one character each, bit 0 first
+    echo "$1" | cut -c $(($2 + 1))
+}
+
+echo # the firmware or the kernel may have left half a line
+say start release="$(uname -r)" machine="$(uname -m)"
+
+# What the kernel itself knows of a protection; "none" in a simulated guest.
+protection=$(dmesg | sed -n 's/.*Memory Encryption Features active: *//p' | head -n 1 | tr ' ' ',')
+[ "$(cat /sys/firmware/uv/prot_virt_guest 2>/dev/null)" = 1 ] && protection=s390-pv
+say protection seen="${protection:-none}"
+
+load /modules/transports.order
+for device in /sys/bus/virtio/devices/*; do
+    [ -e "$device" ] && load "/modules/virtio-$(cat "$device/device").order"
+done
+
+devices=0
+driven=0
+protected=0
+for device in /sys/bus/virtio/devices/*; do
+    [ -e "$device" ] || continue
+    devices=$((devices + 1))
+    number=$(($(cat "$device/device")))
+    driver=none
+    if [ -e "$device/driver" ]; then
+        driver=$(basename "$(readlink -f "$device/driver")")
+        driven=$((driven + 1))
+    fi
+    features=$(cat "$device/features")
+    access_platform=$(bit "$features" 33)
+    protected=$((protected + access_platform))
+    say device name="${device##*/}" id="$number" driver="$driver" \
+        bus="$(basename "$(dirname "$(readlink -f "$device")")")" \
+        version_1="$(bit "$features" 32)" access_platform="$access_platform"
+done
+
+# Read the first, the middle and the last sector of every virtio disk.
+disk=none
+for block in /sys/block/vd*; do
+    [ -e "$block" ] || continue
+    name=${block##*/}
+    sectors=$(cat "$block/size")
+    marker=ok
+    for sector in 0 $((sectors / 2)) $((sectors - 1)); do
+        text=$(dd if="/dev/$name" bs=512 skip="$sector" count=1 2>/dev/null | tr -d '\000' | head -c 64) || marker=unreadable
+        [ "$marker" = ok ] && [ "${text%% *}" != "sequester-disk-marker" ] && marker=absent
+    done
+    say disk name="$name" sectors="$sectors" marker="$marker"
+    [ "$disk" = none ] && disk=$marker
+done
+
+network=none
+for interface in /sys/class/net/eth* /sys/class/net/en*; do
+    [ -e "$interface" ] || continue
+    name=${interface##*/}
+    address=none
+    gateway=none
+    if udhcpc -i "$name" -n -q -t 5 -T 1 -s /dhcp.sh >/dev/null 2>&1; then
+        . "/tmp/dhcp.$name"
+        ping -c 1 -W 2 "$router" >/dev/null 2>&1 && gateway=reached
+    fi
+    say network name="$name" address="$address" gateway="$gateway"
+    [ "$address" != none ] && network=ok
+    [ "$network" = none ] && network=failed
+done
+
+say ready devices="$devices" driven="$driven" access_platform="$protected" disk="$disk" network="$network"
+
+if grep -q -w sequester.stay /proc/cmdline; then
+    busybox --install -s /bin
+    echo "This guest stays. 'poweroff' ends it."
+    setsid cttyhack env ENV=/shell.sh sh -i
+fi
+poweroff -f
