@@ -58,12 +58,7 @@ def _implied(guest: Guest) -> Iterator[tuple[str, str, dict[str, str], Part | No
         yield "device", f"virtio-9p-{bus}", {}, share
     vga = guest.one("vga")
     if vga and vga.type == "virtio":
-        yield (
-            "device",
-            "virtio-vga" if guest.arch in ("x86_64", "i386", "ppc64") else f"virtio-gpu-{bus}",
-            {},
-            vga,
-        )
+        yield "device", "virtio-vga", {}, vga
     for audio in guest.of("audio"):
         if audio.text("model") in ("virtio", "virtio-sound"):
             yield "device", "virtio-sound-pci", {}, audio
