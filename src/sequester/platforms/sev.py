@@ -158,7 +158,7 @@ class SevEs(Sev):
         """SEV-ES is a `sev-guest` whose policy has bit 2, or one called ``sev-es``."""
         if part.type == cls.name:
             return True
-        if not Sev.claims(part, dialect) or part.type == Sev.name:
+        if not Sev.claims(part, dialect):
             return False
         try:
             return bool(Unsigned(32, POLICY).read(part.get("policy", 0)) & ES)
