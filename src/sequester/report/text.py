@@ -59,7 +59,7 @@ def _finding(name: str, finding: Finding, style: Style) -> Iterator[str]:
 
 
 def _summary(checked: Checked, style: Style) -> str:
-    counts = {severity: 0 for severity in sorted(Severity, reverse=True)}
+    counts = dict.fromkeys(sorted(Severity, reverse=True), 0)
     for _, findings in checked:
         for finding in findings:
             counts[finding.severity] += 1
