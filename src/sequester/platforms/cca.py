@@ -7,7 +7,7 @@ qapi/qom.json) and Arm's Realm Management Monitor specification 1.0 (DEN0137), r
 
 from __future__ import annotations
 
-from sequester.platforms.limitation import Demands, HostTrustLimitation, Limits
+from sequester.platforms.limitation import Demands, HostTrustLimitation, Limits, MigrationBlock
 from sequester.platforms.property import Boolean, Bytes, OneOf, Property
 
 
@@ -47,8 +47,9 @@ class Cca(HostTrustLimitation):
         hot_cpus=False,
         reset_since=(),
         vfio_since=None,
+        migration_blocked=MigrationBlock.FROM_START,
     )
-    migration = "not designed in the proposed QEMU patches"
+    migration = "blocked from the start by the proposed QEMU patches ('RME: migration is not implemented')"
     evidence = "attestation token: a platform token and a realm token, asked for by the guest"
     fault_table = "sequester.platforms.cca_faults"
     references = (

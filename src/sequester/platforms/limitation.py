@@ -43,6 +43,14 @@ class Engagement(Enum):
     AT_SWITCHOVER = "when the guest itself switches over"
 
 
+class MigrationBlock(Enum):
+    """From when on QEMU refuses to migrate, save or snapshot the guest."""
+
+    FROM_START = "from the start"
+    FROM_FIRST_RUN = "from its first run on"
+    FROM_SWITCHOVER = "from its switchover on"
+
+
 @dataclass(frozen=True, slots=True)
 class Demands:
     """What a platform needs of the rest of the guest. An empty or None field demands nothing.
@@ -59,6 +67,9 @@ class Demands:
     `vfio_since`: the QEMU release from which VFIO works; () for always, None for never.
     `huge_pages`: whether huge pages may back the guest. `hot_cpus`: whether vCPUs may be hot-plugged.
     `kernel_hashes`: the object property that measures ``-kernel``, '' where there is none.
+    `migration_blocked`: from when on QEMU has a migration blocker, None where it has none or nobody knows
+    (`HostTrustLimitation.migration` tells it to people). `vfio_note`: what else a person who assigns a host's
+    device has to know.
     """
 
     accelerators: tuple[str, ...] = ("kvm",)
@@ -80,6 +91,8 @@ class Demands:
     huge_pages: bool = True
     hot_cpus: bool = True
     kernel_hashes: str = ""
+    migration_blocked: MigrationBlock | None = None
+    vfio_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

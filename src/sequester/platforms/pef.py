@@ -5,7 +5,7 @@ Sources: QEMU hw/ppc/pef.c, docs/system/ppc/pseries.rst; Linux Documentation/arc
 
 from __future__ import annotations
 
-from sequester.platforms.limitation import Demands, Engagement, HostTrustLimitation, Limits
+from sequester.platforms.limitation import Demands, Engagement, HostTrustLimitation, Limits, MigrationBlock
 
 
 class Pef(HostTrustLimitation):
@@ -26,7 +26,7 @@ class Pef(HostTrustLimitation):
     engages = Engagement.AT_SWITCHOVER
     strength = 30
     qemu_since = (6, 0)
-    demands = Demands(machines=("pseries",), vfio_since=None)
+    demands = Demands(machines=("pseries",), vfio_since=None, migration_blocked=MigrationBlock.FROM_START)
     migration = "blocked by QEMU from the start (6.0 to 11.1: 'PEF: Migration is not implemented')"
     evidence = "none for others: the ultravisor opens only an image made for this machine (ESM blob)"
     fault_table = "sequester.platforms.pef_faults"

@@ -6,7 +6,14 @@ Documentation/virt/kvm/s390/s390-pv.rst and s390-pv-boot.rst.
 
 from __future__ import annotations
 
-from sequester.platforms.limitation import Demands, Engagement, HostTrustLimitation, Libvirt, Limits
+from sequester.platforms.limitation import (
+    Demands,
+    Engagement,
+    HostTrustLimitation,
+    Libvirt,
+    Limits,
+    MigrationBlock,
+)
 
 
 class S390Pv(HostTrustLimitation):
@@ -36,6 +43,9 @@ class S390Pv(HostTrustLimitation):
         max_cpus=248,
         huge_pages=False,
         discard=False,
+        migration_blocked=MigrationBlock.FROM_SWITCHOVER,
+        vfio_note="QEMU's manual (7.2 to 11.1) still calls assigned devices of protected guests unsupported; "
+        "vfio-ap came later, with the CPU feature appv",
     )
     migration = "possible until the guest switches over, blocked by QEMU from then on (5.0 to 11.1)"
     evidence = (

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from sequester.guest.part import Part
-from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits
+from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits, MigrationBlock
 from sequester.platforms.property import Bit, Boolean, OneOf, Property, Text, Unsigned
 
 POLICY = (
@@ -114,6 +114,7 @@ class Sev(HostTrustLimitation):
         pinned=True,
         discard=False,
         kernel_hashes="kernel-hashes",
+        migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
     migration = (
         "blocked by QEMU from the first `cont` on (all releases to 11.1: 'SEV: Migration is not implemented')"
@@ -151,6 +152,7 @@ class SevEs(Sev):
         reset_since=(11, 0),
         hot_cpus=False,
         kernel_hashes="kernel-hashes",
+        migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
 
     @classmethod

@@ -6,7 +6,7 @@ Sources: AMD "SEV Secure Nested Paging Firmware ABI" 1.58 (publication 56860), t
 
 from __future__ import annotations
 
-from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits
+from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits, MigrationBlock
 from sequester.platforms.property import Bit, Boolean, Bytes, Property, Text, Unsigned
 
 POLICY = (
@@ -132,8 +132,12 @@ class SevSnp(HostTrustLimitation):
         vfio_since=(9, 2),
         hot_cpus=False,
         kernel_hashes="kernel-hashes",
+        migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
-    migration = "blocked by QEMU from the first `cont` on (9.1 to 11.1: 'SEV: Migration is not implemented')"
+    migration = (
+        "blocked by QEMU from the first `cont` on (9.1 to 11.1; 'SEV-SNP: Migration is not implemented' in 10.0, "
+        "'SEV: ...' in 11.1)"
+    )
     evidence = (
         "attestation report, asked for by the guest and signed by the chip (VCEK) or a cloud's key (VLEK)"
     )

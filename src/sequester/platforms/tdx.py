@@ -6,7 +6,7 @@ Sources: Intel TDX Module 1.5 ABI (348551), TD_PARAMS and ATTRIBUTES; QEMU targe
 
 from __future__ import annotations
 
-from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits
+from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits, MigrationBlock
 from sequester.platforms.property import Bit, Boolean, Bytes, Property, SocketAddress, Unsigned
 
 ATTRIBUTES = (
@@ -97,6 +97,7 @@ class Tdx(HostTrustLimitation):
         reset_since=(11, 0),
         vfio_since=(10, 1),
         hot_cpus=False,
+        migration_blocked=MigrationBlock.FROM_START,
     )
     migration = "refused: TDX forces the non-migratable CPU feature invtsc (QEMU 10.1 to 11.1)"
     evidence = "quote, asked for by the guest and signed by the platform's quoting enclave"
