@@ -30,17 +30,6 @@ import real_qemu  # noqa: E402
 ROOT = Path(os.environ.get("SEQUESTER_REAL_TOOLS") or CHECKOUT / ".cache" / "real")
 
 
-class Qemus(tuple[real_qemu.RealQemu, ...]):
-    """All real QEMUs of this machine."""
-
-    def get(self, arch: str, version: str | None = None) -> real_qemu.RealQemu:
-        """The newest of one target whose version starts with `version`; skips the test when there is none."""
-        found = real_qemu.select(self, arch, version)
-        if not found:
-            pytest.skip(real_qemu.MISSING.format(wanted=f"{version or ''} for {arch} "))
-        return max(found, key=lambda qemu: qemu.release)
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `qemu` once for each emulator that its marker allows."""
     if "qemu" not in metafunc.fixturenames:
@@ -57,8 +46,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def qemus() -> Qemus:
-    return Qemus(real_qemu.qemus(ROOT))
+def qemus() -> real_qemu.Qemus:
+    return real_qemu.Qemus(real_qemu.qemus(ROOT))
 
 
 @pytest.fixture(scope="session")

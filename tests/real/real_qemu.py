@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from realtools.qmp import BARE, ask
 
 MISSING = "no real QEMU {wanted}here; tools/real-tools fetches 7.2, 10.0 and 11.1 from Debian"
@@ -78,3 +79,14 @@ def select(found: Sequence[RealQemu], arch: str | None, version: str | None) -> 
         if (arch is None or qemu.arch == arch)
         and (version is None or f"{qemu.version}.".startswith(f"{version}."))
     ]
+
+
+class Qemus(tuple[RealQemu, ...]):
+    """All real QEMUs of this machine."""
+
+    def get(self, arch: str, version: str | None = None) -> RealQemu:
+        """The newest of one target whose version starts with `version`; skips the test when there is none."""
+        found = select(self, arch, version)
+        if not found:
+            pytest.skip(MISSING.format(wanted=f"{version or ''} for {arch} "))
+        return max(found, key=lambda qemu: qemu.release)

@@ -2,7 +2,8 @@
 # The first and only program of the test guest. Each line that starts with "sequester-guest:" is read by
 # `sequester run`: a word that says what it is about, then key=value pairs.
 #
-# Kernel command line: sequester.stay = leave a shell on the console; without it the guest powers off.
+# Kernel command line: sequester.stay = leave a shell on the console. Without it the guest powers off 2 seconds
+# after "ready", or at the first line on the console: time for the host to look at the devices while they are used.
 
 export PATH=/bin
 say() { echo "sequester-guest: $*"; }
@@ -93,5 +94,7 @@ if grep -q -w sequester.stay /proc/cmdline; then
     busybox --install -s /bin
     echo "This guest stays. 'poweroff' ends it."
     setsid cttyhack env ENV=/shell.sh sh -i
+else
+    read -r -t 2 _ < /dev/console
 fi
 poweroff -f
