@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sequester.errors import HostError, InputError, RefusedError
 from sequester.findings.case import Case, Firmware
 from sequester.findings.rule import Finding, Severity
+from sequester.formats.argv_read import Argv
 from sequester.formats.document import Document, Written
 from sequester.formats.sources import FORMATS, write
 from sequester.guest.change import Add, Change, Set
@@ -131,7 +132,14 @@ class Plan:
         return self._with(replace(part, id=identity), "qemu", {spelling: identity}), ()
 
     def argv(self) -> tuple[list[str], tuple[str, ...]]:
-        """Return the plan as QEMU's argument vector, the emulator first, and what could not be carried over."""
+        """Return the plan as QEMU's argument vector, the emulator first, and what could not be carried over.
+
+        A guest that came as a command line keeps it, argument for argument, but for the changes.
+        """
+        if isinstance(self.document, Argv):
+            from sequester.formats.argv_edit import edited_argv
+
+            return edited_argv(self.document, self.changes)
         from sequester.formats.argv_write import write_argv
 
         guest, lost = self.spoken("argv")

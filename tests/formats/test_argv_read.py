@@ -39,7 +39,9 @@ def test_a_machine_given_twice_is_one_machine_with_the_last_word():
 
 
 def test_machine_properties_are_known_by_dash_or_underscore():
-    assert guest_of("qemu-system-x86_64 -M q35,kernel_irqchip=split").machine.text("kernel-irqchip") == "split"
+    assert (
+        guest_of("qemu-system-x86_64 -M q35,kernel_irqchip=split").machine.text("kernel-irqchip") == "split"
+    )
 
 
 def test_json_devices_objects_and_block_nodes_are_read():
@@ -192,7 +194,9 @@ def test_any_bytes_give_a_guest_or_one_line(data):
         assert document.edited(()).text.encode() == data
 
 
-@given(st.lists(st.sampled_from("-device -M -object -set -global q35 {} a=b,c , = id=x -cpu +x - -- ''".split())))
+@given(
+    st.lists(st.sampled_from("-device -M -object -set -global q35 {} a=b,c , = id=x -cpu +x - -- ''".split()))
+)
 def test_any_mixture_of_option_words_gives_a_guest_or_one_line(words):
     try:
         guest = read_argv(["qemu-system-x86_64", *words]).guest
@@ -202,7 +206,9 @@ def test_any_mixture_of_option_words_gives_a_guest_or_one_line(words):
         write_argv(guest)
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("libvirt/*.args")) + sorted(DATA.glob("argv/*.cmd")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted(DATA.glob("libvirt/*.args")) + sorted(DATA.glob("argv/*.cmd")), ids=str
+)
 def test_real_command_lines_are_read_and_written_back_unchanged(path):
     document = read_argv_text(path.read_bytes(), path.name)
     assert document.guest.limitation is not None

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from sequester.errors import InputError
 from sequester.formats.words import from_argv, quote, read_words, spliced
 
-words = st.lists(st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), min_size=1), min_size=1)
+words = st.lists(
+    st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), min_size=1), min_size=1
+)
 
 
 def values(text):
@@ -21,7 +23,7 @@ def values(text):
     [
         ("qemu -m 512", ["qemu", "-m", "512"]),
         ("qemu \\\n  -m 512 \\\n  -S\n", ["qemu", "-m", "512", "-S"]),
-        ("qemu -append 'a b' -name \"x \\\" y\"", ["qemu", "-append", "a b", "-name", 'x " y']),
+        ('qemu -append \'a b\' -name "x \\" y"', ["qemu", "-append", "a b", "-name", 'x " y']),
         ("qemu -name a\\ b", ["qemu", "-name", "a b"]),
         ("qemu -m 512 # a comment\n", ["qemu", "-m", "512"]),
         ("#!/bin/sh\nexec qemu -m 1 \\\n -S", ["exec", "qemu", "-m", "1", "-S"]),

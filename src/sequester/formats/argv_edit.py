@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from sequester.formats import argv_options as options
 from sequester.formats.argv_read import Argv, normal
-from sequester.formats.argv_write import arguments
+from sequester.formats.argv_write import arguments, shell_text
 from sequester.formats.document import Written
 from sequester.formats.keyval import escape, pieces
-from sequester.formats.words import Word, quote, spliced
+from sequester.formats.words import Word, quote, read_words, spliced
 from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
 from sequester.guest.part import Part, Value
 
@@ -19,12 +19,26 @@ _SHOWN = {True: "on", False: "off"}
 
 
 def edited(document: Argv, changes: Sequence[Change]) -> Written:
-    """Return the command line's text with the changes made.
+    """Return the command line's text with the changes made; an argument vector as a shell writes it.
 
     Parts that no option declares by itself (QEMU's default devices, those behind ``-drive if=virtio``) take
     their properties through ``-global``. What cannot be said is named in the answer's `lost`.
     """
-    return _Editor(document).run(changes)
+    written = _Editor(document).run(changes)
+    if document.line.style == "argv":
+        return Written(shell_text(written.text.split("\0")), written.lost)
+    return written
+
+
+def edited_argv(document: Argv, changes: Sequence[Change]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the argument vector with the changes made, from the emulator on, and what could not be said."""
+    written = _Editor(document).run(changes)
+    line = document.line
+    if line.style == "argv":
+        words = written.text.split("\0")
+    else:
+        words = [word.value for word in read_words(written.text, document.name, line.style).words]
+    return words[max(document.command, 0) :], written.lost
 
 
 class _Editor:

@@ -42,17 +42,17 @@ class Line:
         return 0 if self.style in ("nul", "argv") else bisect_right(self.breaks, word.start) + 1
 
 
-def read_words(source: str, name: str) -> Line:
-    """Split a command line written in any of the ways people keep them.
+def read_words(source: str, name: str, style: str = "") -> Line:
+    """Split a command line written in any of the ways people keep them, found out by looking unless given.
 
     NUL bytes separate arguments as in /proc/PID/cmdline. Several lines none of which ends in a backslash
     hold one argument each, unless one of them has an option and its value side by side. Everything else is read
     as a POSIX shell reads it, without expanding anything. Raises InputError for an open quote.
     """
     breaks = tuple(i + 1 for i, char in enumerate(source) if char == "\n")
-    if "\0" in source:
+    if style == "nul" or (not style and "\0" in source):
         return Line(source, "nul", tuple(_between(source, "\0")), breaks)
-    if _one_a_line(source):
+    if style == "lines" or (not style and _one_a_line(source)):
         return Line(source, "lines", tuple(w for w in _between(source, "\n") if w.value), breaks)
     words: list[Word] = []
     at = 0
