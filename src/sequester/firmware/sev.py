@@ -24,7 +24,7 @@ SECTION_TYPES = {
 }
 """Types of sections (edk2 OvmfSevMetadata.asm; QEMU `ovmf_sev_metadata_desc_type`)."""
 
-SECRETS, CPUID, KERNEL_HASHES = 0x2, 0x3, 0x10
+SEC_MEM, SECRETS, CPUID, KERNEL_HASHES = 0x1, 0x2, 0x3, 0x10
 
 
 @dataclass(frozen=True, slots=True)

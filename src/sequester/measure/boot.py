@@ -1,0 +1,61 @@
+"""What is booted without a boot loader (``-kernel``), as far as it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sequester.errors import InputError
+from sequester.measure.files import file_sha256
+from sequester.measure.kernel_hashes import NOTHING, cmdline_hash, table
+from sequester.measure.measurement import Contribution
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """A kernel and an initrd by their SHA-256, and a command line without the zero byte that QEMU adds."""
+
+    kernel: bytes
+    initrd: bytes = NOTHING
+    cmdline: bytes = b""
+
+    def table(self) -> bytes:
+        """Return the table of hashes that QEMU gives the firmware."""
+        return table(self.kernel, self.initrd, cmdline_hash(self.cmdline))
+
+    def hashes(self, running: bytes, register: str) -> Iterator[Contribution]:
+        """Yield what the table is made of; a register changes only with the table itself."""
+        entries = {
+            "command line": cmdline_hash(self.cmdline),
+            "initrd": self.initrd,
+            "kernel": self.kernel,
+        }
+        for what, digest in entries.items():
+            absent = what == "initrd" and digest == NOTHING
+            yield Contribution(
+                f"SHA-256 of the {what}" + (" (none)" if absent else ""),
+                "hash",
+                running,
+                digest,
+                register=register,
+            )
+
+
+def read_boot(kernel: str, initrd: str = "", append: str = "") -> Boot | None:
+    """Read and hash these files; None where there is no kernel.
+
+    Raises InputError where a file cannot be read, or an initrd or command line comes without a kernel.
+    """
+    if not kernel:
+        if initrd or append:
+            raise InputError(
+                f"{'an initrd' if initrd else 'a command line'} is measured with a kernel only",
+                code="measure.kernel",
+                remedy="give --kernel too",
+            )
+        return None
+    return Boot(
+        file_sha256(kernel),
+        file_sha256(initrd) if initrd else NOTHING,
+        append.encode("utf-8", "surrogateescape"),
+    )

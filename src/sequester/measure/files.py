@@ -1,0 +1,89 @@
+"""Reads the files that a launch names: firmware as a whole, kernels and initrds in passing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256
+
+from sequester.errors import InputError
+
+LARGEST_IMAGE = 64 << 20
+"""QEMU takes 8 MiB of flash unless told otherwise (``max-fw-size``); an IGVM file may be larger."""
+_AT_ONCE = 1 << 18
+_NULL = os.makedev(1, 3)
+
+
+def read_image(path: str) -> bytes:
+    """Return the contents of a firmware image.
+
+    Raises InputError where it cannot be read, is no regular file, is larger than `LARGEST_IMAGE` or changes.
+    """
+    descriptor = _open(path, os.O_NONBLOCK)
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise InputError("this is no regular file", code="measure.unreadable", where=path)
+        if about.st_size > LARGEST_IMAGE:
+            raise InputError(
+                f"this file of {about.st_size} bytes is too large for firmware",
+                code="measure.size",
+                where=path,
+                remedy=f"an image has at most {LARGEST_IMAGE >> 20} MiB",
+            )
+        contents = os.read(descriptor, about.st_size + 1)
+        if len(contents) != about.st_size:
+            raise InputError("this file changes while it is read", code="measure.unreadable", where=path)
+        return contents
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: str) -> bytes:
+    """Return the SHA-256 of a file or pipe, reading a quarter MiB at a time; of ``/dev/null`` that of nothing.
+
+    Raises InputError where it cannot be read, or is a device or folder.
+    """
+    descriptor = _open(path, 0 if _is_pipe(path) else os.O_NONBLOCK)
+    try:
+        about = os.fstat(descriptor)
+        null = stat.S_ISCHR(about.st_mode) and about.st_rdev == _NULL
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISFIFO(about.st_mode) or null):
+            raise InputError("this is neither a file nor a pipe", code="measure.unreadable", where=path)
+        digest = sha256()
+        buffer = bytearray(_AT_ONCE)
+        view = memoryview(buffer)
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            while count := file.readinto(buffer):
+                digest.update(view[:count])
+        return digest.digest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
+
+
+def _is_pipe(path: str) -> bool:
+    """Tell whether this is a pipe, which has to be waited for: opened at once it may look empty."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | flags)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> InputError:
+    return InputError(
+        "this file cannot be read",
+        code="measure.unreadable",
+        where=path,
+        why=getattr(error, "strerror", None) or str(error),
+    )

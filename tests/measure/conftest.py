@@ -1,0 +1,44 @@
+"""Firmware for the tests of this directory: third-party data, Debian's real images, and images made here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DATA = CHECKOUT.parent / "shared" / "data"
+REAL = Path(os.environ.get("SEQUESTER_REAL_TOOLS") or CHECKOUT / ".cache" / "real")
+SYSTEM = (Path("/usr/share/ovmf"), Path("/usr/share/OVMF"))
+
+
+def real_images() -> tuple[Path, ...]:
+    """Debian's OVMF builds: of the real tools' trees, and this machine's own."""
+    try:
+        entries = json.loads((REAL / "manifest.json").read_text(encoding="utf-8")).get("firmware", [])
+    except OSError:
+        entries = []
+    found = [REAL / entry["path"] for entry in entries]
+    for folder in SYSTEM:
+        found += sorted(folder.glob("*.fd"))
+    return tuple(path for path in found if path.is_file() and not path.is_symlink())
+
+
+@pytest.fixture(scope="session")
+def suffixes() -> tuple[Path, ...]:
+    """The ends of two real OVMF builds."""
+    found = tuple(sorted((DATA / "measure").glob("*.bin")))
+    if not found:
+        pytest.skip("no third-party data here (../shared/data/measure)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def ovmfs() -> tuple[Path, ...]:
+    """Every real OVMF image there is."""
+    found = real_images()
+    if not found:
+        pytest.skip("no OVMF here; tools/real-tools fetches Debian's")
+    return found
