@@ -958,6 +958,11 @@ def default_cache() -> str:
     return os.path.join(base, "sequester") if os.path.isabs(base) else ""
 
 
+def checksum(answer: "dict[str, object]") -> int:
+    """Return a checksum of a QEMU's answer."""
+    return zlib.crc32(json.dumps(answer, sort_keys=True).encode())
+
+
 class Cache:
     """Answers of QEMUs by what they depend on: the binary, and the state of the host that shows through it.
 
@@ -1008,7 +1013,11 @@ class Cache:
         ):
             return None
         answer = kept.get("answer")
-        return dict(answer, path=path) if isinstance(answer, dict) and "error" not in answer else None
+        return (
+            dict(answer, path=path)
+            if isinstance(answer, dict) and kept.get("sum") == checksum(answer)
+            else None
+        )
 
     def keep(self, path: str, answer: "dict[str, object]") -> None:
         """Keep an answer, unless it is an error."""
@@ -1022,7 +1031,8 @@ class Cache:
                 return  # under sudo this may be somebody else's
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "w") as stream:
-                json.dump({"schema": CACHE_SCHEMA, "key": key, "answer": answer}, stream)
+                whole = {"schema": CACHE_SCHEMA, "key": key, "sum": checksum(answer), "answer": answer}
+                json.dump(whole, stream)
             os.replace(draft, self.file(path))
         except OSError:
             with contextlib.suppress(OSError):

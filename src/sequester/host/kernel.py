@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sequester.host.processor import shown
+from sequester.host.printable import shown
 from sequester.host.requirement import Check, Verdict, failed, passed, unknown
 
 if TYPE_CHECKING:

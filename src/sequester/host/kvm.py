@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sequester.host.kernel import LOG_REMEDY, dotted
-from sequester.host.processor import shown
+from sequester.host.printable import shown
 from sequester.host.requirement import Check, Verdict, failed, passed, unknown
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _owner(node: Node) -> str:
 
 
 def _admit(node: Node, facts: HostFacts) -> str:
-    group_may = len(node.mode) == 4 and int(node.mode[2], 8) & 6 == 6
+    group_may = node.mode[-2:-1] in ("6", "7")
     if group_may and node.group and node.group != "root":
         if node.group in facts.groups:
             return "ask who confines this user (AppArmor, SELinux, the container's device rules)"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sequester.host.printable import shown
 from sequester.host.requirement import Check, Verdict, failed, passed, unknown
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ MSR_REMEDY = {
     "EPERM": "probe as root",
     "EIO": "this processor has no such register",
 }
-
-
-def shown(text: str, limit: int = 100) -> str:
-    """Return a text from a record as one short printable line."""
-    line = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
-    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def architecture(*names: str) -> Check:

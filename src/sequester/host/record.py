@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sequester.errors import InputError
+from sequester.host.printable import shown
 
 SCHEMA = "sequester-host/1"
 LIMIT = 16 << 20
@@ -45,7 +46,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     except RecursionError as error:
         raise fault(where, "nested too deeply") from error
     except ValueError as error:
-        raise fault(where, f"not JSON: {str(error)[:80]}") from error
+        raise fault(where, f"not JSON: {shown(str(error), 80)}") from error
     return checked(record, where)
 
 
@@ -58,7 +59,7 @@ def checked(record: object, where: str) -> dict[str, Any]:
         return record
     if isinstance(schema, str) and schema.startswith("sequester-host/"):
         raise fault(
-            where, f"schema {schema[:40]}, this is for {SCHEMA}", "update sequester, or collect again"
+            where, f"schema {shown(schema, 40)}, this is for {SCHEMA}", "update sequester, or collect again"
         )
     raise fault(where, "not the record of a host")
 
@@ -94,7 +95,8 @@ class Part:
             raise self.wrong("an object")
         prefix = f"{self.place}." if self.place else ""
         return {
-            str(key): Part(value, self.where, f"{prefix}{str(key)[:60]}") for key, value in self.value.items()
+            str(key): Part(value, self.where, f"{prefix}{shown(str(key), 60)}")
+            for key, value in self.value.items()
         }
 
     def field(self, name: str) -> Part:

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from sequester.host.printable import shown
+
 if TYPE_CHECKING:
     from sequester.host.facts import HostFacts
+
+LINE = 1000
+"""Characters in a line of an outcome at most."""
 
 
 class State(Enum):
@@ -96,19 +101,21 @@ class Outcome:
 
 
 def evaluate(requirements: Iterable[Requirement], facts: HostFacts) -> tuple[Outcome, ...]:
-    """Judge requirements in order. Every one is evaluated, whatever came before it."""
+    """Judge requirements in order. Every one is evaluated, whatever became of those it follows from.
+
+    What ends up in outcomes is printable, whatever is in the record.
+    """
+    verdicts = [(requirement, requirement.check(facts)) for requirement in requirements]
+    failures = {requirement.name for requirement, verdict in verdicts if verdict.state is State.FAILED}
     outcomes: list[Outcome] = []
-    states: dict[str, State] = {}
-    for requirement in requirements:
-        verdict = requirement.check(facts)
-        states[requirement.name] = verdict.state
+    for requirement, verdict in verdicts:
         if verdict.state is State.PASSED:
-            outcomes.append(Outcome(requirement, verdict.state, verdict.read))
+            outcomes.append(Outcome(requirement, verdict.state, shown(verdict.read, LINE)))
             continue
-        after = tuple(name for name in requirement.after if states.get(name) is State.FAILED)
-        why = _joined(verdict.why, requirement.why)
-        remedy = _remedy(requirement, verdict, facts)
-        outcomes.append(Outcome(requirement, verdict.state, verdict.read, why, remedy, after))
+        after = tuple(name for name in requirement.after if name in failures)
+        lines = (verdict.read, _joined(verdict.why, requirement.why), _remedy(requirement, verdict, facts))
+        read, why, remedy = (shown(line, LINE) for line in lines)
+        outcomes.append(Outcome(requirement, verdict.state, read, why, remedy, after))
     return tuple(outcomes)
 
 
@@ -203,8 +210,7 @@ def firmware_setup(usual: str, vendors: Mapping[str, str] | None = None) -> Advi
         product = facts.file("/sys/class/dmi/id/product_name").text or ""
         version = facts.file("/sys/class/dmi/id/bios_version").text or ""
         about = " ".join(part for part in (vendor, product, f"BIOS {version}" if version else "") if part)
-        printable = "".join(char for char in about if char.isprintable())[:100]
-        return f"in the firmware's setup{f' ({printable})' if printable else ''}: {words}"
+        return f"in the firmware's setup{f' ({shown(about)})' if about else ''}: {words}"
 
     return advice
 

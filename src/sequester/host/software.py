@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sequester.host.kernel import dotted
-from sequester.host.processor import shown
+from sequester.host.printable import shown
 from sequester.host.requirement import Check, Verdict, failed, passed, unknown
 
 if TYPE_CHECKING:
