@@ -52,7 +52,7 @@ def place(name: str, finding: Finding) -> str:
 def _finding(name: str, finding: Finding, style: Style) -> Iterator[str]:
     word = style.paint(finding.severity.name.lower(), *_COLOURS[finding.severity])
     label = finding.part.label() if finding.part is not None and finding.part.type else ""
-    of = f"{label}: " if label else ""
+    of = f"{label}: " if label and label not in finding.found else ""
     yield f"{style.paint(place(name, finding), 'bold')}: {word} {finding.code}: {of}{finding.found}"
     if finding.remedy:
         yield wrapped(f"→ {finding.remedy}", "    ")

@@ -23,7 +23,7 @@ def _unnamed_object(case: Case) -> Iterator[Breach]:
     for part in loose:
         if guest.limitation is not None and guest.limitation.type:
             yield Breach(
-                f"'{part.id}' ({part.type}) is a second protection object and no machine property names it",
+                f"{part.label()} is a second protection object, and no machine property names it",
                 part,
                 severity=Severity.WARNING,
                 remedy="remove it",
@@ -34,7 +34,7 @@ def _unnamed_object(case: Case) -> Iterator[Breach]:
         if guest.limitation is None and len(loose) == 1 and part.id:
             fix = (Set(guest.machine.key, spelling, part.id),)
         yield Breach(
-            f"no machine property names '{part.id}' ({part.type}): this guest runs unprotected",
+            f"no machine property names {part.label()}: this guest runs unprotected",
             part,
             fix,
             f"machine {spelling}={part.id}",
