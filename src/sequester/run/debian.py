@@ -33,6 +33,7 @@ REMEDIES = (
         r"Temporary failure|Could not (resolve|connect)|timed out|Unable to connect",
         "check network and apt's proxy",
     ),
+    (r"is expired", "set the clock, or use a mirror that is kept up to date"),
     (r"No space left", "make room on the disk"),
     (r"does not have a Release file", "the configured mirror does not carry this suite; use one that does"),
     (r"^E: |^dpkg-deb: error|^Err:", ""),
@@ -76,6 +77,9 @@ class AptState:
     suites: tuple[str, ...]
     architecture: str
     default_release: str | None = None
+    accept_expired: bool = (
+        False  # take lists past their Valid-Until date; the signature must hold all the same
+    )
 
     @property
     def archives(self) -> Path:
@@ -134,13 +138,20 @@ def open_state(
     suites: Sequence[str],
     architecture: str | None = None,
     default_release: str | None = None,
+    *,
+    accept_expired: bool = False,
 ) -> AptState:
     """Write the private configuration under `directory` and fetch the package lists of `suites`.
 
     Raises `HostError` when the lists cannot be fetched or their signature does not hold.
     """
     state = AptState(
-        directory.resolve(), archive, tuple(suites), architecture or archive.architecture, default_release
+        directory.resolve(),
+        archive,
+        tuple(suites),
+        architecture or archive.architecture,
+        default_release,
+        accept_expired,
     )
     for part in ("lists/partial", "cache/archives/partial", "etc"):
         (state.directory / part).mkdir(parents=True, exist_ok=True)
@@ -252,6 +263,8 @@ def _configuration(state: AptState) -> str:
         "Dir::Etc::parts": "/dev/null",
         **TIMEOUTS,
     }
+    if state.accept_expired:
+        settings["Acquire::Check-Valid-Until"] = "false"
     if state.default_release:
         settings["APT::Default-Release"] = state.default_release
     return "\n".join([*lines, *(f'{key} "{value}";' for key, value in settings.items()), ""])
