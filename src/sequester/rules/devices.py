@@ -16,6 +16,7 @@ _PMEM = ("nvdimm", "virtio-pmem")
 _TABLES_IN_MEMORY = frozenset({"intel-iommu", "amd-iommu", "arm-smmuv3"})
 _LOADERS = frozenset({"loader", "guest-loader"})
 _SHARED_WINDOWS = frozenset({"ivshmem-plain", "ivshmem-doorbell"})
+_KATA = "Kata Containers, configuration-qemu.toml, confidential_guest: NVDIMM devices do not work by design"
 _CGS_DOC = "https://www.qemu.org/docs/master/system/confidential-guest-support.html"
 
 
@@ -170,6 +171,7 @@ RULES = (
         broken="QEMU 7.2, 10.0 and 11.1 take nvdimm and virtio-pmem-pci beside the machine property without a word. "
         "The rest follows from how the platforms work; not tried with hardware.",
         remedy="use a virtio-blk disk",
+        references=(_KATA,),
         limits=_READ,
     ),
     Rule(

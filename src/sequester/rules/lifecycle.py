@@ -10,6 +10,7 @@ from sequester.guest.guest import Guest
 from sequester.platforms.limitation import HostTrustLimitation, Limits, MigrationBlock
 
 _READ = int(Limits.READ_MEMORY)
+_KATA = "Kata Containers, configuration-qemu.toml, confidential_guest: hot-plug does not work by design"
 _WHEN = {
     MigrationBlock.FROM_START: "ends while it starts",
     MigrationBlock.FROM_FIRST_RUN: "ends when the guest is first let run",
@@ -243,7 +244,7 @@ RULES = (
         "the TD is finalised (Linux arch/x86/kvm/vmx/tdx.c, tdx_vcpu_create), and Linux in it has CPU hot-plug off. "
         "SEV-ES and SEV-SNP encrypt only the vCPUs that exist at launch. From source; not tried with hardware.",
         remedy="give the guest all its vCPUs at start",
-        references=("https://github.com/kata-containers/kata-containers/issues/11681",),
+        references=("https://github.com/kata-containers/kata-containers/issues/11681", _KATA),
         limits=_READ,
     ),
     Rule(
@@ -256,7 +257,7 @@ RULES = (
         "virtio-mem were under review): it ends the guest when it is touched. QEMU 7.2, 10.0 and 11.1 take the option. "
         "From the kernel's mailing list; not tried with hardware.",
         remedy="give the guest all its memory at start",
-        references=("https://lore.kernel.org/all/20251125175753.1428857-1-prsampat@amd.com/",),
+        references=("https://lore.kernel.org/all/20251125175753.1428857-1-prsampat@amd.com/", _KATA),
         limits=_READ,
     ),
 )

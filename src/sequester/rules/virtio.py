@@ -23,6 +23,8 @@ _LAST_LEGACY_PCI = (2, 6)
 """Machine types up to this one give virtio-pci devices ``disable-modern=on`` (hw/core/machine.c, hw_compat_2_6)."""
 _LAST_LEGACY_CCW = (2, 4)
 """Machine types up to this one give virtio-ccw devices ``max_revision=0`` (read back on QEMU 7.2)."""
+_WITH_CHANNELS = ("s390x",)
+"""Architectures with channel devices (ccw)."""
 _EXPRESS_PORTS = frozenset({"pcie-root-port", "ioh3420", "xio3130-downstream", "cxl-rp"})
 """Where ``disable-legacy=auto`` means on: below a PCI Express port (hw/virtio/virtio-pci.c)."""
 _CGS_DOC = "https://www.qemu.org/docs/master/system/confidential-guest-support.html"
@@ -71,7 +73,7 @@ def _legacy(case: Case) -> Iterator[Breach]:
     default = defaults_given(case)
     reached: dict[int, list[Part]] = {}
     for part, way in virtio_devices(guest):
-        if way != "pci":
+        if way != "pci" or (default and not given and name not in part.properties and not variant(part)):
             continue
         model = variant(part)
         if model == "transitional":
@@ -165,6 +167,8 @@ def _mmio(case: Case) -> Iterator[Breach]:
 
 def _ccw(case: Case) -> Iterator[Breach]:
     guest, name = case.guest, "max_revision"
+    if guest.arch not in _WITH_CHANNELS:
+        return
     given = globals_of(guest, name)
     version = machine_version(guest.machine.type)
     old = bool(version) and version <= _LAST_LEGACY_CCW

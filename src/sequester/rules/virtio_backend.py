@@ -28,7 +28,7 @@ _NETWORK_CARDS = ("virtio-net", "e1000", "rtl8139", "i8255", "ne2k_pci", "pcnet"
 def _vhost_user(case: Case) -> Iterator[Breach]:
     guest, version = case.guest, case.qemu_version
     for part, way in virtio_devices(guest):
-        if way != "pci":
+        if way != "pci" or not ("netdev" in part.properties or is_vhost_user(part)):
             continue
         what = kind(part)
         since = _REFUSED.get(what)
@@ -74,8 +74,8 @@ def _refused_global(case: Case) -> Iterator[Breach]:
 
 
 def _scsi_passthrough(case: Case) -> Iterator[Breach]:
-    for part, _ in virtio_devices(case.guest):
-        if kind(part) == "blk" and part.flag("scsi"):
+    for part in case.guest.devices:
+        if "scsi" in part.properties and kind(part) == "blk" and part.flag("scsi"):
             yield Breach(
                 f"{part.label()} has scsi={part.text('scsi')}, which only legacy virtio had",
                 part,
@@ -85,8 +85,8 @@ def _scsi_passthrough(case: Case) -> Iterator[Breach]:
 
 
 def _blob(case: Case) -> Iterator[Breach]:
-    for part, _ in virtio_devices(case.guest):
-        if part.flag("blob") and ("gpu" in part.type or "vga" in part.type):
+    for part in case.guest.devices:
+        if "blob" in part.properties and part.flag("blob") and part.type.startswith("virtio-"):
             yield Breach(
                 f"{part.label()} has blob=on: the host would read pictures from the guest's memory", part
             )
@@ -207,9 +207,9 @@ BACKEND_RULES = (
         _switchable,
         why="With the CPU feature alone a guest's image can ask for protection, and QEMU gives iommu_platform as a "
         "default only when the machine names a protection object.",
-        broken='Without the machine property QEMU 7.2, 10.0 and 11.1 leave iommu_platform off; its manual says "All I/O '
-        'devices need to use the IOMMU". Once protected, Linux refuses such a device: "device must provide '
-        'VIRTIO_F_ACCESS_PLATFORM" (from its source).',
+        broken="Without the machine property QEMU 7.2, 10.0 and 11.1 leave iommu_platform off, and QEMU's manual wants "
+        'the IOMMU for all I/O devices of such guests. Once protected, Linux refuses the device: "device must '
+        'provide VIRTIO_F_ACCESS_PLATFORM" (from its source).',
         remedy="name a protection object in -machine, or set iommu_platform=on on each virtio device; or turn the CPU "
         "feature off",
         references=("https://www.qemu.org/docs/master/system/s390x/protvirt.html",),
