@@ -502,10 +502,10 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         process.wait(2)
 
 
-def run(command: "list[str]", seconds: float, limit: int) -> "bytes | str":
-    """Run a command without input and return its output, or the reason why there is none."""
+def run(command: "list[str]", seconds: float, limit: int, stderr: int = subprocess.DEVNULL) -> "bytes | str":
+    """Run a command without input or terminal and return its output, or the reason why there is none."""
     try:
-        process = start(command, subprocess.DEVNULL, subprocess.DEVNULL)
+        process = start(command, subprocess.DEVNULL, stderr)
     except OSError as error:
         return errno_name(error)
     assert process.stdout is not None
@@ -1048,10 +1048,16 @@ def libvirt(asked: bool, seconds: float) -> "dict[str, object]":
     version = run([binaries["virsh"], "--version"], seconds, 4096)
     if isinstance(version, bytes):
         found["version"] = version.decode("utf-8", "replace").strip()[:32]
-    data = run([binaries["virsh"], "-r", "-c", "qemu:///system", "domcapabilities"], seconds, 1 << 20)
-    if isinstance(data, str) or not data.strip():
-        return dict(found, error=data if isinstance(data, str) else "its daemon does not answer")
-    return dict(found, **launch_security(data.decode("utf-8", "replace")))
+    # Not read-only: libvirt forbids the question there.
+    command = [binaries["virsh"], "-c", "qemu:///system", "domcapabilities"]
+    data = run(command, seconds, 1 << 20, subprocess.STDOUT)
+    if isinstance(data, str):
+        return dict(found, error=data)
+    text = data.decode("utf-8", "replace")
+    if "<domainCapabilities" not in text:
+        said = [line.strip() for line in text.splitlines() if line.strip()]
+        return dict(found, error=said[-1][:300] if said else "its daemon does not answer")
+    return dict(found, **launch_security(text))
 
 
 def launch_security(text: str) -> "dict[str, object]":
