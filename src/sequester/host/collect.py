@@ -1056,7 +1056,9 @@ def libvirt(asked: bool, seconds: float) -> "dict[str, object]":
     text = data.decode("utf-8", "replace")
     if "<domainCapabilities" not in text:
         said = [line.strip() for line in text.splitlines() if line.strip()]
-        return dict(found, error=said[-1][:300] if said else "its daemon does not answer")
+        return dict(
+            found, error=said[-1].replace("error: ", "")[:300] if said else "its daemon does not answer"
+        )
     return dict(found, **launch_security(text))
 
 

@@ -119,8 +119,10 @@ def libvirt_offers(sectype: str, since: str) -> Check:
             )
         if not libvirt.binaries:
             return unknown("no libvirt found", "", "")
-        return unknown(
-            f"{version}: {shown(libvirt.error) or 'not asked'}", "", "probe with libvirt (--libvirt)"
-        )
+        if libvirt.asked:
+            return unknown(
+                f"{version}: {shown(libvirt.error, 300)}", "", "start it, and join its group (libvirt)"
+            )
+        return unknown(f"{version} was not asked", "", "probe with --libvirt")
 
     return check
