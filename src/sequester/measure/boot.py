@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from sequester.errors import InputError
 from sequester.measure.files import file_sha256
-from sequester.measure.kernel_hashes import NOTHING, cmdline_hash, table
+from sequester.measure.kernel_hashes import NOTHING, table
 from sequester.measure.measurement import Contribution
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """A kernel and an initrd by their SHA-256, and a command line without the zero byte that QEMU adds."""
+    """A kernel and an initrd by their SHA-256, and a command line, which QEMU hashes with `ending`."""
 
     kernel: bytes
     initrd: bytes = NOTHING
     cmdline: bytes = b""
+    ending: bytes = b"\0"
+
+    @property
+    def cmdline_hash(self) -> bytes:
+        """The SHA-256 of the command line."""
+        return sha256(self.cmdline + self.ending).digest()
 
     def table(self) -> bytes:
         """Return the table of hashes that QEMU gives the firmware."""
-        return table(self.kernel, self.initrd, cmdline_hash(self.cmdline))
+        return table(self.kernel, self.initrd, self.cmdline_hash)
 
     def hashes(self, running: bytes, register: str) -> Iterator[Contribution]:
         """Yield what the table is made of; a register changes only with the table itself."""
         entries = {
-            "command line": cmdline_hash(self.cmdline),
+            "command line": self.cmdline_hash,
             "initrd": self.initrd,
             "kernel": self.kernel,
         }

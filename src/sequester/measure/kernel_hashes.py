@@ -33,13 +33,8 @@ NOTHING = sha256().digest()
 """What an initrd that is not there is hashed as."""
 
 
-def cmdline_hash(cmdline: bytes) -> bytes:
-    """Return the hash of a command line as QEMU takes it: with the zero byte that ends it."""
-    return sha256(cmdline + b"\0").digest()
-
-
 def table(kernel: bytes, initrd: bytes, cmdline: bytes) -> bytes:
-    """Return the padded table for these three SHA-256 digests."""
+    """Return the padded table for these three SHA-256 digests; QEMU hashes a command line with its zero byte."""
     entries = ((_CMDLINE, cmdline), (_INITRD, initrd), (_KERNEL, kernel))
     body = b"".join(guid + _LENGTH.pack(_ENTRY_SIZE) + digest for guid, digest in entries)
     return (_TABLE + _LENGTH.pack(_TABLE_SIZE) + body).ljust(SIZE, b"\0")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha384
+from itertools import repeat
 
 from sequester.errors import InputError
 from sequester.firmware.sev import CPUID, KERNEL_HASHES, SEC_MEM, SECRETS, SECTION_TYPES, SevSection
@@ -50,7 +51,8 @@ class Pages:
 class SnpLaunch:
     """A SEV-SNP guest.
 
-    `signature` is CPUID 1 EAX, `features` SEV_FEATURES, `monitor` who makes the initial processor state.
+    `signature` is CPUID 1 EAX, `features` SEV_FEATURES, `monitor` who makes the initial processor state. `fpu` is
+    false for KVM as it was before it was merged into Linux 6.11, which left the FPU state out.
     `boot` is what goes into the table of hashes (``kernel-hashes=on``). `seed`, 48 bytes, is the chain after the
     firmware's own pages, for an image that is not at hand (its metadata is `firmware`'s).
     Raises InputError where the firmware cannot be launched so.
@@ -63,6 +65,7 @@ class SnpLaunch:
     monitor: str = vmsa.QEMU
     boot: Boot | None = None
     seed: bytes = b""
+    fpu: bool = True
 
     def __post_init__(self) -> None:
         check_numbers(self.vcpus, self.signature, self.features)
@@ -74,21 +77,29 @@ class SnpLaunch:
 
     def measure(self) -> Measurement:
         """Return the launch digest, 48 bytes."""
-        chain = self.seed or image_digest(self.firmware)
         sections = metadata_pages(self.firmware, self.monitor, self.boot)
+        chain = self.seed or image_digest(self.firmware)
         for pages in sections:
             chain = pages.after(chain)
-        first, other = self.vmsa_digests()
-        chain = snp_pages.add_vmsa(chain, first)
-        for _ in range(self.vcpus - 1):
-            chain = snp_pages.add_vmsa(chain, other)
+        for contents in self.vmsa_digests():
+            chain = snp_pages.add_vmsa(chain, contents)
         return Measurement("sev-snp", (Register(REGISTER, chain),), notes(self.firmware, sections))
 
-    def vmsa_digests(self) -> tuple[bytes, bytes]:
-        """Return the SHA-384 of the first processor's VMSA and of every other's."""
-        pages = vmsa.pages(2, reset_vector(self.firmware), self.signature, self.features, self.monitor)
-        first, other = (sha384(page).digest() for page in pages)
-        return first, other
+    def vmsa_digests(self) -> Iterator[bytes]:
+        """Yield the SHA-384 of each processor's VMSA: all but the first are alike, and hashed once."""
+        pages = vmsa.pages(
+            min(self.vcpus, 2),
+            reset_vector(self.firmware),
+            self.signature,
+            self.features,
+            self.monitor,
+            self.fpu,
+        )
+        contents = b""
+        for page in pages:
+            contents = sha384(page).digest()
+            yield contents
+        yield from repeat(contents, self.vcpus - 2)
 
     def contributions(self) -> Iterator[Contribution]:
         """Yield the image, each section and each VMSA; `running` is the chain after it."""
@@ -106,9 +117,7 @@ class SnpLaunch:
                 yield from self.boot.hashes(chain, REGISTER)
             chain = pages.after(chain)
             yield pages.contribution(chain)
-        first, other = self.vmsa_digests()
-        for number in range(self.vcpus):
-            contents = other if number else first
+        for number, contents in enumerate(self.vmsa_digests()):
             chain = snp_pages.add_vmsa(chain, contents)
             yield vmsa_contribution(number, chain, contents)
 

@@ -37,13 +37,17 @@ class SvsmLaunch:
 
     def measure(self) -> Measurement:
         """Return the launch digest, 48 bytes."""
-        chain = snp_pages.NO_DIGEST
-        for pages in self._pages():
-            chain = pages.after(chain)
-        contents = self._vmsa()
+        chain, contents = self.before_processors(), self.vmsa_digest()
         for _ in range(self.vcpus):
             chain = snp_pages.add_vmsa(chain, contents)
         return Measurement("sev-snp", (Register(REGISTER, chain),))
+
+    def before_processors(self) -> bytes:
+        """Return the chain before the first processor."""
+        chain = snp_pages.NO_DIGEST
+        for pages in self._pages():
+            chain = pages.after(chain)
+        return chain
 
     def contributions(self) -> Iterator[Contribution]:
         """Yield the images, each section of the SVSM's metadata, and each VMSA."""
@@ -51,7 +55,7 @@ class SvsmLaunch:
         for pages in self._pages():
             chain = pages.after(chain)
             yield pages.contribution(chain)
-        contents = self._vmsa()
+        contents = self.vmsa_digest()
         for number in range(self.vcpus):
             chain = snp_pages.add_vmsa(chain, contents)
             yield vmsa_contribution(number, chain, contents)
@@ -61,5 +65,6 @@ class SvsmLaunch:
             yield Pages(f"{what} {image.name}", snp_pages.NORMAL, image.address, len(image.data), image.data)
         yield from metadata_pages(self.svsm, vmsa.QEMU, None)
 
-    def _vmsa(self) -> bytes:
+    def vmsa_digest(self) -> bytes:
+        """Return the SHA-384 of each processor's VMSA."""
         return sha384(vmsa.page(vmsa.svsm_state(svsm_entry(self.svsm), self.signature))).digest()
