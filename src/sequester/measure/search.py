@@ -14,10 +14,9 @@ from typing import Any
 from sequester.errors import InputError
 from sequester.measure.prefixes import Prefixes
 
-MOST_WRONG = 3
 MOST_VCPUS = 512
-"""Numbers of vCPUs that are tried with at most two other wrong guesses."""
-FEW_VCPUS = 64
+_PASSES = ((0, MOST_VCPUS), (1, MOST_VCPUS), (2, 64), (2, MOST_VCPUS), (3, 64))
+"""How many guesses are wrong, and numbers of vCPUs up to which they are tried: the likely before the many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,10 @@ def search(digest: bytes, launch: Any, guesses: Guesses, prefixes: Prefixes[Any]
     `prefixes` gives the digests of a launch by number of vCPUs (`sequester.measure.prefixes`). A guess that cannot
     be launched, such as a kernel on firmware that takes none, is passed over.
     """
-    for wrong in range(MOST_WRONG + 1):
-        most = max(MOST_VCPUS if wrong < MOST_WRONG else FEW_VCPUS, launch.vcpus)
+    for wrong, most in _PASSES:
         for chosen in _choices(guesses, wrong):
             fields = {name: value for guess in chosen for name, value in guess.fields.items()}
-            vcpus = _vcpus(digest, launch, fields, prefixes, most)
+            vcpus = _vcpus(digest, launch, fields, prefixes, max(most, launch.vcpus))
             if vcpus:
                 differences = [guess.what for guess in chosen]
                 if vcpus != launch.vcpus:
