@@ -150,3 +150,13 @@ def test_any_value_set_on_a_device_is_read_back_and_the_rest_stays(old, name, va
         assert written.startswith("qemu -S -device ")
         assert written.endswith(" -name 'a b' \\\n")
     assert again.by_id["n"].properties == {**given_properties, name: value}
+
+
+def test_an_edit_of_the_last_argument_stays_in_front_of_what_is_added_behind_it():
+    def changes(guest):
+        return [
+            Add(Part("global", "virtio-blk-pci", {"x": "on"}, guest.next_key)),
+            Set(guest.by_id["n"].key, "x", "on"),
+        ]
+
+    assert edit(BASE, changes) == BASE + ",x=on -global virtio-blk-pci.x=on"

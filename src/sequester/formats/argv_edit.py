@@ -206,7 +206,7 @@ class _Editor:
     def _text(self) -> str:
         out: list[str] = []
         at = 0
-        for start, end, text in sorted(self._word_edits()):
+        for start, end, text in sorted(self._word_edits(), key=lambda edit: edit[:2]):
             out += (self.line.source[at:start], text)
             at = end
         return "".join((*out, self.line.source[at:]))
