@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sequester.errors import InputError
 from sequester.findings import Breach, Case, Rule, Severity
 from sequester.formats.argv_read import read_argv, read_argv_text
-from sequester.guest import Set
+from sequester.guest import Add, Part, Set
 from sequester.platforms.registry import resolve
 from sequester.rules.catalogue import rule, rules
 from sequester.rules.engine import Selection, apply, check
@@ -50,7 +50,9 @@ def test_a_code_that_no_rule_has_is_an_error():
 
 
 def test_findings_come_in_the_order_of_the_source():
-    text = "qemu-system-x86_64 \\\n -M q35,memory-encryption=s0 \\\n -accel tcg \\\n -object sev-guest,id=s0\n"
+    text = (
+        "qemu-system-x86_64 \\\n -M q35,memory-encryption=s0 \\\n -accel tcg \\\n -object sev-guest,id=s0\n"
+    )
     lines = [f.part.line for f in check(case_of(text), rules()) if f.part is not None]
     assert lines == sorted(lines)
 
@@ -119,10 +121,20 @@ NAMED = "memory-encryption confidential-guest-support"
     st.sampled_from([*NAMED.split(), ""]),
     st.booleans(),
 )
-def test_every_fix_settles_and_the_edited_text_says_what_the_plan_says(devices, thing, extra, spelling, engaged):
+def test_every_fix_settles_and_the_edited_text_says_what_the_plan_says(
+    devices, thing, extra, spelling, engaged
+):
     machine = f"q35,{spelling}=s0" if spelling else "q35"
     text = " ".join(
-        ["qemu-system-x86_64", "-M", machine, "-object", thing, *extra, *(f"-device {device}" for device in devices)]
+        [
+            "qemu-system-x86_64",
+            "-M",
+            machine,
+            "-object",
+            thing,
+            *extra,
+            *(f"-device {device}" for device in devices),
+        ]
     )
     document = read_argv_text(text.encode(), "g")
     case = Case(document.guest, resolve(document.guest), engaged=engaged)
@@ -142,3 +154,19 @@ def test_checking_takes_time_in_proportion_to_the_devices():
     guest = read_argv(argv).guest
     case, applied = apply(Case(guest, resolve(guest)), rules())
     assert len(applied) >= 2000
+
+
+def test_parts_that_two_rules_add_in_one_round_do_not_take_each_others_place():
+    def adding(name):
+        def find(case):
+            if (name, "x") not in case.guest.globals:
+                part = Part("global", name, {"x": "off"}, case.guest.next_key)
+                yield Breach("", fix=(Add(part), Set(part.key, "x", "on")))
+
+        return Rule(f"T{name}", "", Severity.NOTE, find, "", "", "", unlimited=True)
+
+    document = read_argv_text(b"qemu-system-x86_64 -M q35", "g")
+    case, done = apply(Case(document.guest), (adding("a"), adding("b")))
+    assert [case.guest.globals[name, "x"].get("x") for name in "ab"] == ["on", "on"]
+    written = document.edited([change for applied in done for change in applied.changes])
+    assert written.text == "qemu-system-x86_64 -M q35 -global a.x=on -global b.x=on"

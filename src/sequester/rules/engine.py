@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sequester.errors import InputError
 from sequester.findings.case import Case
 from sequester.findings.rule import Breach, Finding, Rule, Severity
-from sequester.guest.change import Change
+from sequester.guest.change import Add, Change
 from sequester.platforms.registry import resolve
 
 ROUNDS = 6
@@ -70,11 +70,34 @@ def apply(case: Case, rules: Sequence[Rule]) -> tuple[Case, tuple[Applied, ...]]
         wanted = [Applied(rule, breach) for rule, breach in breaches(case, rules) if breach.fix]
         if not wanted:
             return case, tuple(done)
+        wanted = _numbered(wanted, case.guest.next_key)
         guest = case.guest.changed(change for applied in wanted for change in applied.changes)
         limitation = resolve(guest)
         case = replace(case, guest=guest, limitation=limitation if limitation else case.limitation)
         done += wanted
     raise RuntimeError(f"rules do not settle: {sorted({applied.rule.code for applied in wanted})}")
+
+
+def _numbered(wanted: Sequence[Applied], key: int) -> list[Applied]:
+    """Give the parts that fixes add keys of their own: each rule took the guest's next one, unaware of the others."""
+    numbered = []
+    for applied in wanted:
+        keys: dict[int, int] = {}
+        for change in applied.changes:
+            if isinstance(change, Add):
+                keys[change.part.key] = key
+                key += 1
+        if keys:
+            fix = tuple(_renumbered(change, keys) for change in applied.changes)
+            applied = replace(applied, breach=replace(applied.breach, fix=fix))
+        numbered.append(applied)
+    return numbered
+
+
+def _renumbered(change: Change, keys: Mapping[int, int]) -> Change:
+    if isinstance(change, Add):
+        return Add(replace(change.part, key=keys[change.part.key]))
+    return replace(change, key=keys.get(change.key, change.key))
 
 
 def breaches(case: Case, rules: Iterable[Rule]) -> Iterator[tuple[Rule, Breach]]:
