@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
             unread += 1
         else:
             checked.append((document.name, check(document, host, selection, here)))
-    write_out(_report(arguments.format, checked, arguments.output), arguments.output)
+    if checked or arguments.format != "text":
+        write_out(_report(arguments.format, checked, arguments.output), arguments.output)
     if unread:
         return 2
     return int(any(f.severity > Severity.NOTE for _, findings in checked for f in findings))
