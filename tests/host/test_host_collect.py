@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -337,6 +338,20 @@ def test_launch_security_is_found_in_real_domain_capabilities(
 )
 def test_a_helper_program_that_misbehaves_is_ended(command: list[str], said: str) -> None:
     assert collector.run(command, 0.2, 1000) == said
+
+
+def test_the_security_processor_s_answers_have_the_size_that_linux_gives_them() -> None:
+    for (layout, names), size in ((collector.SEV_STATUS, 12), (collector.SNP_STATUS, 32)):
+        assert struct.calcsize(layout) == size
+        assert len(struct.unpack(layout, bytes(size))) == len(names)
+
+
+@pytest.mark.parametrize("device", ["kvm", "sev"])
+def test_a_device_that_is_another_one_is_an_error_text(tmp_path: Path, device: str) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / device).symlink_to("/dev/null")
+    host = facts(collect(root=str(tmp_path), qemus=[]))
+    assert "ENOTTY" in {"kvm": host.kvm_error, "sev": host.sev_platform.error}[device]
 
 
 def test_this_machine_can_be_collected_by_anybody() -> None:

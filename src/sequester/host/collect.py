@@ -30,6 +30,7 @@ The record, ``sequester-host/1``. A *reading* is ``{"text": ...}`` or ``{"error"
     libvirt     {binaries, asked, version, sectypes, features} or with error
 """
 
+import array
 import collections.abc
 import contextlib
 import errno
@@ -136,8 +137,12 @@ LEAVES = (
 # endbr64; push rbx; mov r8,rdx; mov eax,edi; mov ecx,esi; cpuid; store eax, ebx, ecx, edx at r8; pop rbx; ret
 CPUID_CODE = "f30f1efa 53 4989d0 89f8 89f1 0fa2 418900 41895804 41894808 4189500c 5b c3"
 
-SEV_STATUS = ("major", "minor", "state", "flags", "build", "guests")
-SNP_STATUS = ("major", "minor", "state", "rmp", "build", "flags", "guests", "current_tcb", "reported_tcb")
+# struct sev_user_data_status, packed, and struct sev_user_data_snp_status of Linux include/uapi/linux/psp-sev.h.
+SEV_STATUS = ("<BBBIBI", ("major", "minor", "state", "flags", "build", "guests"))
+SNP_STATUS = (
+    "<BBBBIIIQQ",
+    ("major", "minor", "state", "rmp", "build", "flags", "guests", "current_tcb", "reported_tcb"),
+)
 
 QEMU_NAMES = (
     "qemu-system-x86_64",
@@ -435,15 +440,13 @@ def issue_sev(fd: int, command: int, layout: str, names: "tuple[str, ...]") -> "
     struct sev_issue_cmd, packed: u32 cmd, u64 data, u32 error. SEV_ISSUE_CMD = _IOWR('S', 0, 16 bytes).
     Linux include/uapi/linux/psp-sev.h.
     """
-    import ctypes
-
-    answer = ctypes.create_string_buffer(256)
-    argument = bytearray(struct.pack("<IQI", command, ctypes.addressof(answer), 0))
+    answer = array.array("B", bytes(256))
+    argument = bytearray(struct.pack("<IQI", command, answer.buffer_info()[0], 0))
     try:
         fcntl.ioctl(fd, 0xC0105300, argument, True)
     except OSError as error:
         return {"error": f"{errno_name(error)}, fw_error={struct.unpack('<IQI', argument)[2]:#x}"}
-    values = struct.unpack(layout, answer.raw[: struct.calcsize(layout)])
+    values = struct.unpack_from(layout, answer)
     return dict(zip(names, values))  # noqa: B905 (strict= is newer than the oldest Python this runs on)
 
 
@@ -457,21 +460,9 @@ def sev(tree: Tree, readings: "dict[str, dict[str, str]]") -> "dict[str, object]
     # Linux of 2025 would initialize SNP for the question and shut it down again: ask only where it runs.
     snp: dict[str, object] = {"error": "not asked: kvm_amd.sev_snp is not on"}
     try:
-        # struct sev_user_data_status, packed; then struct sev_user_data_snp_status.
-        platform = issue_sev(fd, 1, "<BBBIBI", SEV_STATUS)
+        platform = issue_sev(fd, 1, *SEV_STATUS)
         if is_on(readings, "kvm_amd/sev_snp"):
-            fields = (
-                "major",
-                "minor",
-                "state",
-                "rmp",
-                "build",
-                "flags",
-                "guests",
-                "current_tcb",
-                "reported_tcb",
-            )
-            snp = issue_sev(fd, 9, "<BBBBIIIQQ", fields)
+            snp = issue_sev(fd, 9, *SNP_STATUS)
         return {"platform": platform, "snp": snp}
     finally:
         os.close(fd)
