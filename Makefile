@@ -8,6 +8,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/guest.toml
+DISK := web.img
 # pytest's arguments: make test ARGS="-k argv -x"
 ARGS ?=
 
@@ -21,9 +22,13 @@ $(VENV)/.with-%: pyproject.toml tools/setup-venv
 	@touch $@ $(VENV)/.with-nothing
 
 .PHONY: run
-run: $(VENV)/.with-nothing ## boot the example guest as sev-snp would have it, without the hardware
+run: $(VENV)/.with-nothing $(DISK) ## boot the example guest as sev-snp would have it, without the hardware
 	@command -v qemu-system-x86_64 >/dev/null || tools/need-packages qemu-system-x86
 	@XDG_CACHE_HOME="$(CURDIR)/.cache" $(BIN)/sequester run --simulate sev-snp $(EXAMPLE)
+
+# The disk that the example names, with something on it that the guest can recognise.
+$(DISK): | $(VENV)/.with-nothing
+	@$(BIN)/python -c 'import sys, pathlib, sequester.run.image as i; i.write_disk(pathlib.Path(sys.argv[1]))' $@
 
 .PHONY: test
 test: ## run the tests; ARGS is passed to pytest
@@ -64,7 +69,7 @@ docs: $(VENV)/.with-docs ## build the documentation into site/
 
 .PHONY: clean
 clean: ## remove what building and testing left; .venv and what was fetched stay
-	rm -rf site dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(DISK) site dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: distclean
