@@ -82,6 +82,18 @@ def test_a_check_s_own_remedy_stands_in_for_the_requirement_s() -> None:
     assert (fine.why, fine.remedy) == ("", "")
 
 
+def test_what_ends_up_in_an_outcome_is_one_printable_line() -> None:
+    hostile = "\x1b[31m red\n" + "x" * 5000
+    chain = (
+        Requirement("a", "", says(passed(hostile))),
+        Requirement("b", "", says(failed(hostile, hostile, hostile))),
+    )
+    for outcome in evaluate(chain, NOBODY):
+        for line in (outcome.read, outcome.why, outcome.remedy):
+            assert line.isprintable()
+            assert len(line) <= 1000
+
+
 def test_what_root_would_tell_is_said_to_others_only() -> None:
     chain = (Requirement("x", "", HUH, root_would_tell="MSR 0x87"),)
     assert evaluate(chain, facts(milan()))[0].remedy == "ask"
