@@ -1,0 +1,1 @@
+"""What libvirt's domain XML says and what QEMU command line libvirt makes of it, concern by concern."""

@@ -1,0 +1,28 @@
+"""``<launchSecurity>``: the domain's host trust limitation, in libvirt's own words.
+
+Source: libvirt docs/formatdomain.rst "Launch Security", src/conf/domain_conf.c (`virDomainSecDefParseXML`).
+"""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element
+
+from sequester.formats.libvirt.reading import Props, Reading
+from sequester.guest.part import Part
+
+IDENTITY = "lsec0"
+"""The id that libvirt always gives the object."""
+
+VALUE_ATTRIBUTES = {"quoteGenerationService": ("path", "/var/run/tdx-qgs/qgs.socket")}
+"""Children whose value is an attribute, and libvirt's default for it."""
+
+
+def limitation(reading: Reading, element: Element, machine: Part) -> Part:
+    """Add the limitation: `type` and properties (``@attribute`` or child) as written; the machine names it."""
+    properties: Props = {f"@{name}": value for name, value in element.attrib.items() if name != "type"}
+    for child in element:
+        held = VALUE_ATTRIBUTES.get(child.tag)
+        properties[child.tag] = child.get(*held) if held else (child.text or "").strip()
+    assert isinstance(machine.properties, dict)
+    machine.properties["confidential-guest-support"] = IDENTITY
+    return reading.add("limitation", element.get("type", ""), properties, element, IDENTITY)
