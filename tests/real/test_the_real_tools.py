@@ -64,6 +64,15 @@ def test_a_q35_with_virtio_devices_starts_under_tcg(qemu: RealQemu) -> None:
 
 
 @pytest.mark.real_qemu(arch="x86_64")
+def test_devices_that_live_in_modules_of_their_own_are_there(qemu: RealQemu) -> None:
+    qemu.ask(["-machine", "q35", "-device", "qxl-vga"])
+    (types,) = qemu.ask(
+        ["-machine", "none"], {"execute": "qom-list-types", "arguments": {"implements": "device"}}
+    )
+    assert {"qxl-vga", "usb-host", "virtio-gpu-gl-pci"} <= {item["name"] for item in types}
+
+
+@pytest.mark.real_qemu(arch="x86_64")
 def test_a_refusal_of_qemu_reaches_the_test_as_its_own_words(qemu: RealQemu) -> None:
     with pytest.raises(QmpError, match=r"host-trust-limitation.* not found"):
         qemu.ask(["-machine", "q35,host-trust-limitation=x"])

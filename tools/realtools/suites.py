@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 # The QEMU targets that have a confidential-guest-support story, and the binary of each.
@@ -18,6 +19,9 @@ class Suite:
     default_release: str | None = None
 
 
+# What spice and its OpenGL parts depend on and no headless emulator loads: 50 MB of a graphics driver.
+UNUSED_PACKAGES = re.compile(r"libllvm\d+|libz3-\d+|mesa-libgallium|iso-codes|pci\.ids|libicu\d+")
+
 # Debian 12 has no package qemu-system-s390x: there the s390x emulator is in qemu-system-misc.
 SUITES = (
     Suite(
@@ -28,7 +32,14 @@ SUITES = (
     Suite(
         "bookworm-backports",  # QEMU 10.0
         ("bookworm", "bookworm-backports"),
-        ("qemu-system-x86", "qemu-system-ppc", "qemu-system-s390x", "qemu-system-arm", "seabios"),
+        (
+            "qemu-system-x86",
+            "qemu-system-ppc",
+            "qemu-system-s390x",
+            "qemu-system-arm",
+            "qemu-system-modules-spice",
+            "seabios",
+        ),
         default_release="bookworm-backports",
     ),
     Suite(
@@ -39,6 +50,7 @@ SUITES = (
             "qemu-system-ppc",
             "qemu-system-s390x",
             "qemu-system-arm",
+            "qemu-system-modules-spice",
             "seabios",
             "ovmf",
             "ovmf-amdsev",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from realtools.suites import Suite
+from realtools.suites import UNUSED_PACKAGES, Suite
 from realtools.wrapper import link_bundle
 from sequester.run import debian
 
@@ -20,7 +20,7 @@ UNUSED = ("doc", "man", "locale", "info", "lintian")  # under usr/share; three q
 
 def request_key(suite: Suite, architecture: str) -> str:
     """Changes when the tree has to be built anew."""
-    text = repr((suite, architecture, UNUSED))
+    text = repr((suite, architecture, UNUSED, UNUSED_PACKAGES.pattern))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -47,10 +47,14 @@ def build(suite: Suite, root: Path, archive: debian.Archive, progress: Progress)
     state = debian.open_state(
         work / "apt", archive, suite.apt_suites, None, suite.default_release, accept_expired=True
     )
-    packages = debian.resolve(state, suite.packages)
+    packages = [
+        package
+        for package in debian.resolve(state, suite.packages)
+        if not UNUSED_PACKAGES.fullmatch(package.name)
+    ]
     size = sum(package.size for package in packages) / 1e6
     progress(f"{suite.name}: fetching {len(packages)} packages, {size:.0f} MB")
-    files = debian.download(state, suite.packages)
+    files = debian.download_alone(state, [f"{package.name}={package.version}" for package in packages])
     progress(f"{suite.name}: unpacking")
     partial = work / "tree"
     shutil.rmtree(partial, ignore_errors=True)
