@@ -218,10 +218,10 @@ def choose_platform(host: HostFacts | None, arch: str) -> Platform:
     for platform in platforms():
         if arch not in platform.architectures:
             continue
-        if not platform.requirements:
+        if not platform.host_requirements():
             reasons.append(f"{platform.name}: no host can do it yet")
             continue
-        outcomes = evaluate(platform.requirements, host)
+        outcomes = evaluate(platform.host_requirements(), host)
         if conclude(outcomes) is not State.FAILED:
             return platform
         first = roots(outcomes)[0]

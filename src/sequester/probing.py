@@ -42,8 +42,8 @@ def probe(platforms: Sequence[Platform], facts: HostFacts) -> tuple[Answer, ...]
 def _answer(platform: Platform, facts: HostFacts) -> Answer:
     if facts.arch not in platform.architectures:
         return Answer(platform, State.FAILED, another_arch=True)
-    outcomes = evaluate(platform.requirements, facts)
-    state = conclude(outcomes) if platform.requirements else State.FAILED
+    outcomes = evaluate(platform.host_requirements(), facts)
+    state = conclude(outcomes) if outcomes else State.FAILED
     ready = _ready(platform, facts) if state is not State.FAILED else ""
     return Answer(platform, state, outcomes, False, ready)
 

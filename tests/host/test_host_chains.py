@@ -22,9 +22,11 @@ from fake_hosts import (
     text,
     z15,
 )
-from host_chains import ALL
 
 from sequester.host.requirement import Outcome, State, conclude, evaluate, roots
+from sequester.platforms.registry import platforms
+
+ALL = {platform.name: platform.host_requirements() for platform in platforms()}
 
 
 def judge(platform: str, record: Record) -> dict[str, Outcome]:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from fake_hosts import as_nobody, facts, tree
-from host_chains import ALL
 
 from sequester.host import collect as collector
 from sequester.host.collect import Tree, collect, launch_security
 from sequester.host.facts import HostFacts
 from sequester.host.requirement import State, evaluate
+from sequester.platforms.registry import platforms
 
 SOURCE = Path(collector.__file__)
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -68,6 +68,8 @@ MILAN = {
     "[    0.1] SEV-SNP: Memory for the RMP table has not been reserved by BIOS\n"
     "[    0.2] usb 1-1: SerialNumber: 4711\n",
 }
+
+ALL = {platform.name: platform.host_requirements() for platform in platforms()}
 
 
 def of(root: Path) -> HostFacts:

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 from fake_hosts import bare, emerald_rapids, error, facts, milan, milan_without_rmp, power9, text, z15
-from host_chains import ALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequester.errors import InputError
 from sequester.host.facts import HostFacts
 from sequester.host.requirement import evaluate
+from sequester.platforms.registry import platforms
 
 GOOD = json.dumps(milan()).encode()
+
+ALL = {platform.name: platform.host_requirements() for platform in platforms()}
 
 
 @pytest.mark.parametrize(

@@ -99,18 +99,18 @@ def _contents(name: str) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(name, error) from None
-    with open(descriptor, "rb") as file:
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
-                raise InputError(
-                    "this is a folder", code="input.unreadable", where=name, remedy="name a file in it"
-                )
-            if not stat.S_ISREG(mode):
-                os.set_blocking(descriptor, True)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError("this is a folder", code="input.unreadable", where=name, remedy="name a file in it")
+        if not stat.S_ISREG(mode):
+            os.set_blocking(descriptor, True)
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise _unreadable(name, error) from None
+    except OSError as error:
+        raise _unreadable(name, error) from None
+    finally:
+        os.close(descriptor)
 
 
 def _unreadable(name: str, error: OSError) -> InputError:

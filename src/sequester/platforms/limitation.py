@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sequester.guest.part import Part, Value
@@ -58,15 +59,20 @@ class Demands:
     `accelerators`: those that can run it. `machines`: prefixes of machine types, without versions.
     `irqchip`: the values of ``kernel-irqchip`` that work (QEMU's default always does).
     `forbidden_machine`: machine properties with values that QEMU refuses or the platform cannot have.
-    `firmware`: ``rom`` (``-bios``) or ``pflash``, '' for either. `firmware_features`: all of these
+    `firmware`: ``rom`` where the guest needs firmware of its own and only ``-bios`` works, ``pflash`` where only
+    that works, ``any`` where both do; '' where QEMU's default firmware will do. `firmware_features`: all of these
     must be in the image. `stateless_firmware`: variable storage would be an unmeasured input.
-    `cpu_models`: the only models that work. `cpu_required`, `cpu_forbidden`: features.
+    `cpu_models`: the only models that work. `cpu_required`, `cpu_forbidden`: features. `cpu_too_old`: the
+    generations of models (without ``.2`` and ``-base``) that cannot have a required feature.
+    `host_phys_bits`: whether the guest must have as many physical address bits as the host.
     `max_cpus`: vCPUs at most. `guest_memfd`: private memory lives in guest_memfd. `pinned`: all memory
     is pinned. `discard`: whether RAM may be discarded (balloon, virtio-mem, free page reporting).
     `reset_since`: the QEMU release from which a reset does not end the guest; None where reset always works.
     `vfio_since`: the QEMU release from which VFIO works; () for always, None for never.
     `huge_pages`: whether huge pages may back the guest. `hot_cpus`: whether vCPUs may be hot-plugged.
-    `kernel_hashes`: the object property that measures ``-kernel``, '' where there is none.
+    `kernel_hashes`: the object property that measures ``-kernel``, '' where there is none; the firmware image then
+    needs all of `kernel_hash_features`. `kernel_feature`: what an image for ``-kernel`` must have, or the guest
+    never switches over.
     `migration_blocked`: from when on QEMU has a migration blocker, None where it has none or nobody knows
     (`HostTrustLimitation.migration` tells it to people). `vfio_note`: what else a person who assigns a host's
     device has to know.
@@ -82,6 +88,8 @@ class Demands:
     cpu_models: tuple[str, ...] = ()
     cpu_required: tuple[str, ...] = ()
     cpu_forbidden: tuple[str, ...] = ()
+    cpu_too_old: tuple[str, ...] = ()
+    host_phys_bits: bool = False
     max_cpus: int | None = None
     guest_memfd: bool = False
     pinned: bool = False
@@ -91,6 +99,8 @@ class Demands:
     huge_pages: bool = True
     hot_cpus: bool = True
     kernel_hashes: str = ""
+    kernel_hash_features: tuple[str, ...] = ()
+    kernel_feature: str = ""
     migration_blocked: MigrationBlock | None = None
     vfio_note: str = ""
 
@@ -131,14 +141,18 @@ class HostTrustLimitation:
     libvirt: ClassVar[Libvirt | None] = None
     qemu_since: ClassVar[tuple[int, ...]]
     """The QEMU release that brought the object; () where none has yet."""
-    requirements: ClassVar[tuple[Requirement, ...]] = ()
-    """What a host needs, in the order in which a person would check it."""
+    requirements: ClassVar[tuple[Requirement, ...] | str] = ()
+    """What a host needs, in the order in which a person would check it; or ``module:NAME`` of that, which is
+    loaded only when a host is judged (see `host_requirements`)."""
     migration: ClassVar[str]
     """Where migration stands, with the QEMU releases meant."""
     evidence: ClassVar[str]
     """What proof the guest can give, and how."""
     measured_launch: ClassVar[bool] = False
     """Whether the launch stops for the owner to check a measurement before secrets go in."""
+    measurement: ClassVar[str] = ""
+    """Module that works out the expected measurement (`sequester.measure.methods.Method`), '' where there is none;
+    imported only by ``measure``."""
     fault_table: ClassVar[str] = ""
     """Module with this platform's own error texts (`FAULTS`), imported only by ``explain``."""
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -187,6 +201,15 @@ class HostTrustLimitation:
         if dialect == "libvirt":
             return {prop.libvirt: prop for prop in cls.properties if prop.libvirt}
         return {prop.name: prop for prop in cls.properties}
+
+    @classmethod
+    def host_requirements(cls) -> tuple[Requirement, ...]:
+        """Return what a host needs for this platform; () where no host can have it yet."""
+        if not isinstance(cls.requirements, str):
+            return cls.requirements
+        module, _, name = cls.requirements.partition(":")
+        found: tuple[Requirement, ...] = getattr(import_module(module), name)
+        return found
 
     def value(self, name: str) -> Any:
         """Return a property's value, or its default in QEMU."""

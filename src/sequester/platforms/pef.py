@@ -29,6 +29,7 @@ class Pef(HostTrustLimitation):
     demands = Demands(machines=("pseries",), vfio_since=None, migration_blocked=MigrationBlock.FROM_START)
     migration = "blocked by QEMU from the start (6.0 to 11.1: 'PEF: Migration is not implemented')"
     evidence = "none for others: the ultravisor opens only an image made for this machine (ESM blob)"
+    requirements = "sequester.platforms.pef_requirements:PEF"
     fault_table = "sequester.platforms.pef_faults"
     references = (
         "https://docs.kernel.org/arch/powerpc/ultravisor.html",

@@ -178,7 +178,9 @@ class Property:
     `default` is QEMU's; `always` is written even when nobody gave it; `from_host` names the attribute of
     the host's facts that supplies it. `since` is the QEMU release. `must` and `never` are masks of bits that
     have to be set or clear; `reserved` of bits that must be zero. `debug` is (mask, value): the policy lets
-    the host debug the guest when value & mask == that. `inverted` turns libvirt's sense round.
+    the host debug the guest when value & mask == that. `agent` is a mask of bits that let a migration agent in.
+    `leaves` are (mask, value, what the host may do with the guest when value & mask == that).
+    `inverted` turns libvirt's sense round.
     """
 
     name: str
@@ -194,6 +196,7 @@ class Property:
     reserved: int = 0
     debug: tuple[int, int] | None = None
     agent: int = 0
+    leaves: tuple[tuple[int, int, str], ...] = ()
     inverted: bool = False
     file: bool = False
     check: Callable[[Any], str | None] | None = None
@@ -230,8 +233,8 @@ class Property:
                 (self.reserved & value, "is reserved and must be zero"),
             ):
                 wrong.extend((f"{self.name} {value:#x}: bit {self.bit(n)} {text}", True) for n in bits(mask))
-        if self.check is not None and (text := self.check(value)):
-            wrong.append((f"{self.name}: {text}", True))
+        if self.check is not None and (fault := self.check(value)):
+            wrong.append((f"{self.name}: {fault}", True))
         return wrong
 
     def bit(self, number: int) -> str:

@@ -20,6 +20,9 @@ Platform = type[HostTrustLimitation]
 
 GROUP = "sequester.platforms"
 
+_BESIDE = ("_faults", "_requirements")
+"""What platforms keep in files beside their own."""
+
 _NOT_PLATFORMS = ("__init__", "limitation", "property", "registry")
 
 
@@ -74,7 +77,7 @@ def object_types() -> frozenset[str]:
 def _modules() -> list[str]:
     """Name the modules of this package that hold a platform."""
     stems = {name.partition(".")[0] for name in os.listdir(os.path.dirname(__file__)) if ".py" in name}
-    return sorted(stem for stem in stems if stem not in _NOT_PLATFORMS and not stem.endswith("_faults"))
+    return sorted(stem for stem in stems if stem not in _NOT_PLATFORMS and not stem.endswith(_BESIDE))
 
 
 def _from_outside() -> Iterator[Platform]:

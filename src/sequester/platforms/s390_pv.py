@@ -15,6 +15,12 @@ from sequester.platforms.limitation import (
     MigrationBlock,
 )
 
+_BEFORE_Z15 = (
+    *("z900", "z800", "z990", "z890", "z9EC", "z9BC", "z10EC", "z10BC"),
+    *("z196", "z114", "zEC12", "zBC12", "z13", "z13s", "z14", "z14ZR1"),
+)
+"""Models without the facility `unpack`, which came with z15 (gen15a): ``-cpu help`` of QEMU 7.2 to 11.1."""
+
 
 class S390Pv(HostTrustLimitation):
     """s390 PV. The CPU feature ``unpack`` makes the switch possible; the guest's image makes it happen."""
@@ -40,6 +46,8 @@ class S390Pv(HostTrustLimitation):
     demands = Demands(
         machines=("s390-ccw-virtio",),
         cpu_required=("unpack",),
+        cpu_too_old=_BEFORE_Z15,
+        kernel_feature="secure-execution",
         max_cpus=248,
         huge_pages=False,
         discard=False,
@@ -51,6 +59,7 @@ class S390Pv(HostTrustLimitation):
     evidence = (
         "the image opens only on a machine whose host key it names; attestation by the ultravisor from z16 on"
     )
+    requirements = "sequester.platforms.s390_pv_requirements:S390_PV"
     fault_table = "sequester.platforms.s390_pv_faults"
     references = (
         "https://www.qemu.org/docs/master/system/s390x/protvirt.html",

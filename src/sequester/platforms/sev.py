@@ -31,7 +31,7 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "cbitpos",
         Unsigned(32),
-        "position of the C-bit in a page table entry; must be the host's (CPUID 8000_001F EBX): 51; 47 on Naples and Rome",
+        "position of the C-bit, must be the host's (CPUID 8000_001F EBX): 51; 47 on Naples and Rome",
         default=0,
         libvirt="cbitpos",
         from_host="sev_cbitpos",
@@ -56,6 +56,14 @@ PROPERTIES: tuple[Property, ...] = (
         since=(2, 12),
         reserved=0xFFC0,
         debug=(0x1, 0x0),
+        leaves=(
+            (
+                0x2,
+                0x0,
+                "another guest may be started with this guest's key (bit 1, no-key-sharing, is clear)",
+            ),
+            (0x8, 0x0, "the guest may be sent to another machine (bit 3, no-send, is clear)"),
+        ),
     ),
     Property(
         "handle", Unsigned(32), "firmware handle of a guest to share a key with", default=0, since=(2, 12)
@@ -109,11 +117,12 @@ class Sev(HostTrustLimitation):
     libvirt = Libvirt("sev", "4.4.0", ("policy",))
     demands = Demands(
         machines=("pc", "q35", "pc-q35", "pc-i440fx", "microvm"),
-        firmware="pflash",
+        firmware="any",
         stateless_firmware=True,
         pinned=True,
         discard=False,
         kernel_hashes="kernel-hashes",
+        kernel_hash_features=("sev-hashes",),
         migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
     migration = (
@@ -121,6 +130,8 @@ class Sev(HostTrustLimitation):
     )
     evidence = "launch measurement, read by the host before the guest starts and checked by its owner"
     measured_launch = True
+    measurement = "sequester.measure.methods.sev"
+    requirements = "sequester.platforms.sev_requirements:SEV"
     fault_table = "sequester.platforms.sev_faults"
     references = (
         "AMD Secure Encrypted Virtualization API 0.24 (55766)",
@@ -133,18 +144,21 @@ class SevEs(Sev):
 
     name = "sev-es"
     title = "AMD SEV-ES"
+    requirements = "sequester.platforms.sev_requirements:SEV_ES"
     limits = (
         Limits.READ_MEMORY | Limits.READ_REGISTERS | Limits.CHANGE_REGISTERS | Limits.DEBUG | Limits.ATTESTED
     )
     strength = 20
     qemu_since = (6, 0)
+    measurement = "sequester.measure.methods.sev_es"
     properties = tuple(
         replace(prop, must=ES, always=0x1 | ES) if prop.name == "policy" else prop for prop in PROPERTIES
     )
     demands = Demands(
         machines=("pc", "q35", "pc-q35", "pc-i440fx"),
         irqchip=("on", "split"),
-        firmware="pflash",
+        forbidden_machine=(("smm", "on"),),
+        firmware="any",
         firmware_features=("sev-es",),
         stateless_firmware=True,
         pinned=True,
@@ -152,6 +166,7 @@ class SevEs(Sev):
         reset_since=(11, 0),
         hot_cpus=False,
         kernel_hashes="kernel-hashes",
+        kernel_hash_features=("sev-hashes",),
         migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
 

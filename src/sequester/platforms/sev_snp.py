@@ -132,6 +132,7 @@ class SevSnp(HostTrustLimitation):
         vfio_since=(9, 2),
         hot_cpus=False,
         kernel_hashes="kernel-hashes",
+        kernel_hash_features=("sev-hashes", "snp-hashes"),
         migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
     migration = (
@@ -141,6 +142,8 @@ class SevSnp(HostTrustLimitation):
     evidence = (
         "attestation report, asked for by the guest and signed by the chip (VCEK) or a cloud's key (VLEK)"
     )
+    measurement = "sequester.measure.methods.sev_snp"
+    requirements = "sequester.platforms.sev_snp_requirements:SEV_SNP"
     fault_table = "sequester.platforms.sev_faults"
     references = (
         "AMD SEV-SNP Firmware ABI 1.58 (56860)",

@@ -88,11 +88,13 @@ class Tdx(HostTrustLimitation):
     demands = Demands(
         machines=("q35", "pc-q35"),
         irqchip=("split",),
-        forbidden_machine=(("smm", "on"), ("pic", "on"), ("vmport", "on")),
+        forbidden_machine=(("smm", "on"), ("pic", "on")),
         firmware="rom",
         firmware_features=("tdx",),
         stateless_firmware=True,
         cpu_models=("host", "max"),
+        cpu_forbidden=("pmu",),
+        host_phys_bits=True,
         guest_memfd=True,
         reset_since=(11, 0),
         vfio_since=(10, 1),
@@ -101,6 +103,7 @@ class Tdx(HostTrustLimitation):
     )
     migration = "refused: TDX forces the non-migratable CPU feature invtsc (QEMU 10.1 to 11.1)"
     evidence = "quote, asked for by the guest and signed by the platform's quoting enclave"
+    requirements = "sequester.platforms.tdx_requirements:TDX"
     fault_table = "sequester.platforms.tdx_faults"
     references = (
         "Intel TDX Module 1.5 ABI specification (348551)",

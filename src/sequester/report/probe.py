@@ -102,7 +102,7 @@ def _platform(answer: Answer, verbose: bool, style: Style) -> Iterator[str]:
         if verbose:
             yield f"{style.paint(platform.title, 'bold')}: of {', '.join(platform.architectures)} hosts only"
         return
-    if not platform.requirements:
+    if not answer.outcomes:
         yield f"{style.paint(platform.title, 'bold')}: no released QEMU and kernel can host it yet"
         return
     words, colour = _WORDS[answer.state]
