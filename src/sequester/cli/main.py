@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "protect a guest: choose the platform, apply every consequence, write the result",
     "check": "say where guests do not hold to their limitation",
     "run": "start a guest from its plan",
+    "measure": "what a launch will be measured as, why, and which mistake explains another digest",
     "explain": "a rule by its code, or an error text of QEMU, KVM, libvirt or the firmware",
 }
 """Command → one line of help. Each is a module of this package with `add(parser)` and `run(arguments) -> int`."""

@@ -38,6 +38,7 @@ class SevLaunch:
     monitor: str = vmsa.QEMU
     fpu: bool = True
     boot: Boot | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_numbers(self.vcpus, self.signature, self.features)
@@ -53,7 +54,8 @@ class SevLaunch:
             digest.update(self.boot.table())
         for page in self.vmsas():
             digest.update(page)
-        return Measurement("sev-es" if self.es else "sev", (Register(REGISTER, digest.digest()),))
+        platform = "sev-es" if self.es else "sev"
+        return Measurement(platform, (Register(REGISTER, digest.digest()),), self.notes)
 
     def vmsas(self) -> Iterator[bytes]:
         """Yield the VMSA page of each processor; nothing for plain SEV."""

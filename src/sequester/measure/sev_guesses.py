@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from sequester.errors import InputError
 from sequester.measure import processor, vmsa
 from sequester.measure.boot import Boot
+from sequester.measure.files import read_image
 from sequester.measure.kernel_hashes import NOTHING
-from sequester.measure.ovmf import Ovmf
+from sequester.measure.ovmf import Ovmf, read_ovmf
 from sequester.measure.search import Guess, Guesses
 from sequester.measure.sev import SevLaunch
 from sequester.measure.sev_snp import SnpLaunch
@@ -46,6 +48,17 @@ _SNP_ACTIVE = 1
 
 _ENDINGS = ((b" ", "a space"), (b"\n", "a newline"), (b"\0", "a zero byte"))
 """What gets behind a command line by mistake; the last not in an argument, so that it cannot be taken away."""
+
+
+def readable(paths: Iterable[str]) -> tuple[Ovmf, ...]:
+    """Read those of these firmware images that can be read."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read_ovmf(read_image(path), path))
+        except InputError:
+            continue
+    return tuple(found)
 
 
 def snp_guesses(launch: SnpLaunch, boot: Boot | None, others: Iterable[Ovmf]) -> Guesses:

@@ -66,6 +66,7 @@ class SnpLaunch:
     boot: Boot | None = None
     seed: bytes = b""
     fpu: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_numbers(self.vcpus, self.signature, self.features)
@@ -83,7 +84,8 @@ class SnpLaunch:
             chain = pages.after(chain)
         for contents in self.vmsa_digests():
             chain = snp_pages.add_vmsa(chain, contents)
-        return Measurement("sev-snp", (Register(REGISTER, chain),), notes(self.firmware, sections))
+        said = (*self.notes, *empty_sections(self.firmware, sections))
+        return Measurement("sev-snp", (Register(REGISTER, chain),), said)
 
     def vmsa_digests(self) -> Iterator[bytes]:
         """Yield the SHA-384 of each processor's VMSA: all but the first are alike, and hashed once."""
@@ -196,8 +198,8 @@ def check_whole_pages(firmware: Ovmf) -> None:
         )
 
 
-def notes(firmware: Ovmf, sections: tuple[Pages, ...]) -> tuple[str, ...]:
-    """Return what has to be known of an image's metadata."""
+def empty_sections(firmware: Ovmf, sections: tuple[Pages, ...]) -> tuple[str, ...]:
+    """Return what has to be known of empty sections in an image's metadata: nothing, where there are none."""
     empty = [pages.what for pages in sections if not pages.size]
     if not empty:
         return ()

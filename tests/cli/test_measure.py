@@ -1,0 +1,167 @@
+"""`sequester measure` as its user meets it, beside the peer's command line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))
+
+from ovmf_images import SECTIONS, image
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sequester", "measure", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        env={**os.environ, "NO_COLOR": "1"},
+        check=False,
+    )
+
+
+@pytest.fixture
+def firmware(tmp_path: Path) -> Path:
+    path = tmp_path / "OVMF.fd"
+    path.write_bytes(image(svsm=0x100))
+    return path
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(b"a kernel")
+    return path
+
+
+def measure(firmware: Path, *more: object, platform: str = "sev-snp", cpus: int = 2) -> str:
+    done = run("--type", platform, "--firmware", firmware, "--cpus", cpus, "--cpu", "EPYC-v4", *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def peer(firmware: Path, mode: str, *more: object) -> str:
+    pytest.importorskip("sevsnpmeasure", reason="sev-snp-measure, the peer, is not installed")
+    code = "import sys; from sevsnpmeasure.cli import main; sys.exit(main())"
+    told = ["--mode", mode, "--vcpus", "2", "--vcpu-type", "EPYC-v4", "--ovmf", firmware, *more]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, told)], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_each_kind_of_launch_prints_what_the_peer_prints(firmware: Path, kernel: Path) -> None:
+    boot = ("--kernel", kernel, "--append", "quiet ro")
+    assert measure(firmware, *boot) == peer(firmware, "snp", *boot)
+    assert measure(firmware, *boot, platform="sev-es") == peer(firmware, "seves", *boot)
+    assert measure(firmware, *boot, platform="sev") == peer(firmware, "sev", *boot)
+    assert measure(firmware, "--guest-features", "0x21") == peer(firmware, "snp", "--guest-features", "0x21")
+    assert measure(firmware, "--monitor", "EC2") == peer(firmware, "snp", "--vmm-type", "ec2")
+    assert measure(firmware, "--firmware-only") == peer(firmware, "snp:ovmf-hash")
+    svsm = ("--svsm", firmware)
+    assert measure(firmware, *svsm, "--vars", 0x84000) == peer(
+        firmware, "snp:svsm", *svsm, "--vars-size", 0x84000
+    )
+    assert measure(firmware, "--format", "base64") == peer(firmware, "snp", "--output-format", "base64")
+    digest = measure(firmware, "--firmware-only")
+    assert measure(firmware, "--firmware-digest", digest) == measure(firmware)
+
+
+def test_the_processor_is_named_in_three_ways(firmware: Path) -> None:
+    said = {
+        run("--type", "sev-snp", "--firmware", firmware, "--cpus", 1, "--cpu", cpu).stdout
+        for cpu in ("EPYC-v4", "23/1/2", "0x800f12")
+    }
+    assert len(said) == 1
+
+
+def test_json_has_the_registers_and_with_explain_what_they_are_made_of(firmware: Path) -> None:
+    told = json.loads(measure(firmware, "--json", "--explain"))
+    assert told["schema"] == "sequester.measure/1"
+    assert told["registers"] == [{"name": "launch-digest", "value": measure(firmware)}]
+    assert told["contributions"][-1]["running"] == measure(firmware)
+    assert len(told["contributions"]) == 1 + len(SECTIONS) + 2
+
+
+def test_explain_shows_every_contribution_before_the_digest(firmware: Path) -> None:
+    lines = measure(firmware, "--explain").splitlines()
+    assert lines[0] == "launch-digest"
+    assert "SNP_SECRETS" in "".join(lines)
+    assert lines[-1] == measure(firmware)
+
+
+def test_compare_says_the_mistake_and_ends_with_1(firmware: Path) -> None:
+    seen = measure(firmware, cpus=9)
+    for spelled in (seen, seen.upper(), base64.b64encode(bytes.fromhex(seen)).decode()):
+        done = run(
+            *("--type", "sev-snp", "--firmware", firmware, "--cpus", 2, "--cpu", "EPYC-v4"),
+            *("--compare", spelled),
+        )
+        assert done.returncode == 1
+        assert "9 vCPUs instead of 2" in done.stdout
+
+
+def test_compare_ends_with_0_for_the_launch_itself_and_4_for_no_launch(firmware: Path) -> None:
+    pieces = ("--type", "sev", "--firmware", firmware)
+    assert run(*pieces, "--compare", measure(firmware, platform="sev")).returncode == 0
+    done = run(*pieces, "--compare", "00" * 32, "--json")
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["explained"] is False
+
+
+def test_compare_knows_the_other_images_of_the_folder(firmware: Path) -> None:
+    other = firmware.with_name("other.fd")
+    other.write_bytes(image(fill=b"other"))
+    done = run("--type", "sev", "--firmware", firmware, "--compare", measure(other, platform="sev"))
+    assert "other.fd instead of" in done.stdout
+
+
+def test_an_id_block_comes_as_qemu_takes_it(firmware: Path, tmp_path: Path) -> None:
+    key = tmp_path / "id.pem"
+    key.write_bytes(
+        ec.generate_private_key(ec.SECP384R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    options = dict(option.split("=", 1) for option in measure(firmware, "--id-key", key).split(","))
+    block = base64.b64decode(options["id-block"])
+    assert block[:48].hex() == measure(firmware)
+    assert len(base64.b64decode(options["id-auth"])) == 4096
+    assert options["author-key-enabled"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "neither a guest nor --type"),
+        (("--type", "nothing"), "no platform 'nothing'"),
+        (("--type", "sev-snp"), "no firmware image"),
+        (("--type", "sev-snp", "--firmware", "/absent"), "/absent: this file cannot be read"),
+        (("--type", "sev-snp", "--firmware", "/etc/passwd", "--cpus", "1", "--cpu", "1"), "/etc/passwd: "),
+        (("--type", "sev", "--firmware", "/dev/null", "--compare", "zz"), "no digest"),
+        (("--type", "sev", "guest.toml"), "both given"),
+        (("--type", "sev-snp", "--cpu", "EPYC-9"), "no processor model"),
+    ],
+)
+def test_a_user_s_mistake_is_one_line_and_ends_with_2(arguments: tuple[str, ...], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
+
+
+def test_a_number_that_is_none_is_a_mistake_of_usage() -> None:
+    done = run("--type", "sev", "--cpus", "four")
+    assert done.returncode == 2
+    assert "'four' is no number" in done.stderr
