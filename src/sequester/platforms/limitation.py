@@ -61,7 +61,9 @@ class Demands:
     `forbidden_machine`: machine properties with values that QEMU refuses or the platform cannot have.
     `firmware`: ``rom`` where the guest needs firmware of its own and only ``-bios`` works, ``pflash`` where only
     that works, ``any`` where both do; '' where QEMU's default firmware will do. `firmware_features`: all of these
-    must be in the image. `stateless_firmware`: variable storage would be an unmeasured input.
+    must be in the image; `firmware_descriptor` is what QEMU's firmware descriptors (docs/interop/firmware.json) call
+    an image for the platform. `stateless_firmware`: variable storage would be an unmeasured input.
+    `tables_measured`: SMBIOS and ACPI tables are in the guest's evidence.
     `cpu_models`: the only models that work. `cpu_required`, `cpu_forbidden`: features. `cpu_too_old`: the
     generations of models (without ``.2`` and ``-base``) that cannot have a required feature.
     `host_phys_bits`: whether the guest must have as many physical address bits as the host.
@@ -84,7 +86,9 @@ class Demands:
     forbidden_machine: tuple[tuple[str, str], ...] = ()
     firmware: str = ""
     firmware_features: tuple[str, ...] = ()
+    firmware_descriptor: str = ""
     stateless_firmware: bool = False
+    tables_measured: bool = False
     cpu_models: tuple[str, ...] = ()
     cpu_required: tuple[str, ...] = ()
     cpu_forbidden: tuple[str, ...] = ()

@@ -118,6 +118,7 @@ class Sev(HostTrustLimitation):
     demands = Demands(
         machines=("pc", "q35", "pc-q35", "pc-i440fx", "microvm"),
         firmware="any",
+        firmware_descriptor="amd-sev",
         stateless_firmware=True,
         pinned=True,
         discard=False,
@@ -159,6 +160,7 @@ class SevEs(Sev):
         irqchip=("on", "split"),
         forbidden_machine=(("smm", "on"),),
         firmware="any",
+        firmware_descriptor="amd-sev-es",
         firmware_features=("sev-es",),
         stateless_firmware=True,
         pinned=True,

@@ -125,6 +125,7 @@ class SevSnp(HostTrustLimitation):
         machines=("pc", "q35", "pc-q35", "pc-i440fx"),
         forbidden_machine=(("smm", "on"),),
         firmware="rom",
+        firmware_descriptor="amd-sev-snp",
         firmware_features=("sev-snp",),
         stateless_firmware=True,
         guest_memfd=True,

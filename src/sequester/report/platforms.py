@@ -24,6 +24,12 @@ _LIMITS = {
     Limits.ATTESTED: "pass itself off as the guest (there is signed evidence)",
 }
 
+_FIRMWARE = {
+    "rom": "firmware of its own, as a ROM (-bios)",
+    "pflash": "firmware of its own, in flash (pflash)",
+    "any": "firmware of its own, as a ROM (-bios) or in flash (pflash)",
+}
+
 
 def table_text(platforms: Sequence[Platform], coloured: bool = False) -> str:
     """Return one line a platform."""
@@ -129,7 +135,7 @@ def _needs(demands: Demands) -> Iterator[str]:
     for name, value in demands.forbidden_machine:
         yield f"machine without {name}={value}"
     if demands.firmware:
-        yield "firmware as a ROM (-bios)" if demands.firmware == "rom" else "firmware in flash (pflash)"
+        yield _FIRMWARE[demands.firmware]
     if demands.stateless_firmware:
         yield "firmware without a variable store"
     if demands.cpu_models:
