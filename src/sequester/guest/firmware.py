@@ -1,60 +1,142 @@
-"""Which firmware images a guest loads, however its options say so."""
+"""What a guest boots from: the files that QEMU itself loads into it before the first instruction runs.
+
+Source: QEMU hw/i386/pc_sysfw.c (pflash goes before ``-bios``, which is then ignored), blockdev.c (numbering of
+pflash drives), system/vl.c (``-bios``, ``-kernel`` and their machine properties).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part
 
 _DEPTH = 8
-"""Block nodes stand on one another no deeper than this in any sane guest."""
+"""No chain of block nodes under a flash is deeper; a longer one is a loop."""
+
+
+class Use(Enum):
+    """What an image is to the guest."""
+
+    ROM = "read-only memory (-bios)"
+    FLASH = "flash (pflash unit 0)"
+    VARIABLES = "flash for variables (pflash unit 1)"
+    IGVM = "initial memory (igvm-cfg)"
+    KERNEL = "kernel (-kernel)"
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A firmware image: `kind` is ``rom`` (``-bios``) or ``flash``, `unit` the flash's number (0 code, 1 variables).
+    """One image: its file ('' when it is not a file), what it is used as, and the part that declares it.
 
-    `path` is '' where the image is behind something other than a file. `part` is the option that loads it.
+    `format` is QEMU's name of the image format, '' where none is given; `writable` tells whether the guest can
+    change it.
     """
 
-    kind: str
+    use: Use
     path: str
     part: Part
-    unit: int = 0
-    readonly: bool = False
+    format: str = ""
+    writable: bool = False
 
 
 def images(guest: Guest) -> tuple[Image, ...]:
-    """Return the firmware images of a guest, flash by unit; empty where QEMU's default firmware is taken."""
-    found = [Image("rom", part.type, part, readonly=True) for part in guest.of("bios")]
-    unit = 0
-    for drive in guest.of("drive"):
-        if drive.text("if") == "pflash":
-            said = drive.text("unit") or drive.text("index") or ""
-            unit = int(said) if said.isdigit() else unit
-            readonly = bool(drive.flag("readonly") or drive.flag("read-only"))
-            found.append(Image("flash", drive.type, drive, unit, readonly))
-            unit += 1
-    nodes = {node.id: node for node in guest.of("blockdev") if node.id}
-    for unit in (0, 1):
-        node = nodes.get(guest.machine.text(f"pflash{unit}") or "")
-        if node is not None:
-            found.append(Image("flash", _path(nodes, node), node, unit, bool(node.flag("read-only"))))
-    return tuple(sorted(found, key=lambda image: image.unit))
+    """Return every image that the guest names, firmware first."""
+    return (*firmware(guest), *_kernel(guest))
 
 
-def _path(nodes: dict[str, Part], node: Part) -> str:
+def firmware(guest: Guest) -> tuple[Image, ...]:
+    """Return the firmware images that the guest names; none where it takes QEMU's default firmware."""
+    return tuple(_firmware(guest))
+
+
+def boots(found: tuple[Image, ...]) -> Image | None:
+    """Return the image among these that the processor starts in, or None for QEMU's default firmware."""
+    by_use = {image.use: image for image in reversed(found)}
+    return by_use.get(Use.IGVM) or by_use.get(Use.FLASH) or by_use.get(Use.ROM)
+
+
+def setting(guest: Guest, name: str) -> tuple[str, Part] | None:
+    """Return the value of a setting that is an option and a machine property too (``kernel``), and where it is.
+
+    As in QEMU, the option is the property: the last one wins, and only the option's place is known to be last.
+    """
+    part = guest.one(name)
+    if part is not None:
+        return part.type, part
+    text = guest.machine.text(name)
+    return (text, guest.machine) if text is not None else None
+
+
+def _firmware(guest: Guest) -> Iterator[Image]:
+    machine = guest.machine
+    igvm = machine.text("igvm-cfg")
+    if igvm is not None:
+        declared = guest.by_id.get(igvm)
+        if declared is not None:
+            yield Image(Use.IGVM, declared.text("file") or "", declared)
+    units = dict(_flash_drives(guest))
+    for unit, use in enumerate((Use.FLASH, Use.VARIABLES)):
+        node = machine.get(f"pflash{unit}")
+        if isinstance(node, str):
+            yield _block(guest, use, node)
+        elif unit in units:
+            yield _drive(use, units[unit])
+    bios = guest.one("bios")
+    if bios is not None:
+        yield Image(Use.ROM, bios.type, bios)
+    elif (path := machine.text("firmware")) is not None:
+        yield Image(Use.ROM, path, machine)
+
+
+def _flash_drives(guest: Guest) -> Iterator[tuple[int, Part]]:
+    drives = [part for part in guest.of("drive") if part.get("if") == "pflash"]
+    taken = {int(unit) for drive in drives if (unit := _unit(drive)).isdigit()}
+    free = (number for number in range(len(drives) + len(taken) + 1) if number not in taken)
+    for drive in drives:
+        unit = _unit(drive)
+        yield (int(unit) if unit.isdigit() else next(free)), drive
+
+
+def _unit(drive: Part) -> str:
+    return drive.text("unit") or drive.text("index") or ""
+
+
+def _drive(use: Use, drive: Part) -> Image:
+    read_only = drive.flag("readonly") or drive.flag("read-only") or drive.flag("snapshot") or False
+    return Image(use, drive.type, drive, drive.text("format") or "", not read_only)
+
+
+def _block(guest: Guest, use: Use, node: str) -> Image:
+    """Follow a block node to its file: ``-blockdev`` nodes by name, nested ones by JSON or dotted keys."""
+    first = guest.by_id.get(node)
+    if first is None or first.group not in ("blockdev", "drive"):
+        return Image(use, "", guest.machine)
+    if first.group == "drive":
+        return _drive(use, first)
+    part, layer = first, ""
     for _ in range(_DEPTH):
-        name = node.text("filename")
-        if name is not None:
-            return name
-        below = node.get("file")
-        if isinstance(below, dict):
-            return str(below.get("filename", ""))
-        following = nodes.get(below) if isinstance(below, str) else None
-        if following is None:
-            flat = node.text("file.filename")
-            return flat or ""
-        node = following
-    return ""
+        file = part.get(f"{layer}file")
+        if isinstance(file, dict):
+            path = file.get("filename")
+            return Image(use, path if isinstance(path, str) else "", first, first.type, _writable(first))
+        if isinstance(path := part.get(f"{layer}file.filename"), str):
+            return Image(use, path, first, first.type, _writable(first))
+        if isinstance(file, str) and (below := guest.by_id.get(file)) is not None and below is not part:
+            part = below
+            continue
+        break
+    path = part.text("filename") or ""
+    return Image(use, path, first, "" if part is first else first.type, _writable(first))
+
+
+def _writable(node: Part) -> bool:
+    return not node.flag("read-only")
+
+
+def _kernel(guest: Guest) -> Iterator[Image]:
+    found = setting(guest, "kernel")
+    if found is not None and found[0]:
+        yield Image(Use.KERNEL, *found)
