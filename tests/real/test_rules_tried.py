@@ -7,6 +7,7 @@ behind them, for want of the hardware.
 import shlex
 
 import pytest
+from vhost_user_backend import backend
 
 from sequester.findings import Case
 from sequester.formats.argv_read import read_argv_text
@@ -141,3 +142,24 @@ def test_counting_instructions_and_kvm_exclude_each_other(qemu):
         pytest.skip("no KVM here")
     line = "-nodefaults -display none -S -machine q35 -accel kvm -icount shift=auto"
     assert "-icount is not allowed with hardware virtualization" in end_of(qemu, shlex.split(line))
+
+
+@pytest.mark.real_qemu(arch="x86_64")
+@pytest.mark.parametrize(
+    "device",
+    [
+        "vhost-user-fs-pci,chardev=c,tag=t",
+        "vhost-user-blk-pci,chardev=c",
+        "vhost-user-rng-pci,chardev=c",
+        "vhost-user-scsi-pci,chardev=c",
+        "virtio-net-pci,netdev=n",
+    ],
+)
+def test_qemu_refuses_the_backends_that_the_rule_names(qemu, device, tmp_path):
+    path = tmp_path / "s"
+    line = f"{PROTECTED.format('q35')} -chardev socket,id=c,path={path} -device {device}"
+    if "netdev" in device:
+        line += " -netdev vhost-user,id=n,chardev=c"
+    with backend(path):
+        refused = "iommu_platform=true is not supported by the device" in end_of(qemu, shlex.split(line))
+    assert refused == ("SQ306" in [f.code for f in check(case_of(qemu, line)[1], VIRTIO)])
