@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False  # loading `typing` or argparse takes longer than some commands' work
 if TYPE_CHECKING:
     import argparse
+    from typing import Any, NoReturn
 
 COMMANDS = {
     "probe": "what this host can do, why not, and what would mend it",
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
     from sequester.errors import SequesterError
 
     try:
-        arguments = _parse(argv)
+        arguments = _plain(argv) or _parse(argv)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
@@ -62,6 +63,15 @@ def main(argv: list[str]) -> int:
     except BrokenPipeError:
         _close_quietly()
         return 0
+
+
+def _plain(argv: list[str]) -> Any:
+    """Return simple arguments of the one command whose work is shorter than loading argparse; None for all else."""
+    if argv[:1] != ["measure"]:
+        return None
+    from sequester.cli.measure import plain
+
+    return plain(argv[1:])
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

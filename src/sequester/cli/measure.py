@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-import argparse
-import base64
-import binascii
-import os
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from sequester.cli.arguments import add_guest, add_host, coloured, the_guest, the_host
 from sequester.errors import InputError
+from sequester.record import record, replaced
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
     from sequester.measure.pieces import Pieces
+
+
+@record
+class Option:
+    """An option: its flag, what stands for its value ('' for a switch), its help, and what it may be."""
+
+    flag: str
+    metavar: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The attribute that holds its value."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+GROUPS = {
+    "pieces, instead of a guest or other than it says": (
+        Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp ..."),
+        Option("--firmware", "F", "firmware image"),
+        Option("--cpus", "N", "number of vCPUs"),
+        Option("--cpu", "MODEL", "QEMU's model, family/model/stepping (25/1/1), or signature (0xa00f11)"),
+        Option("--kernel", "F", "kernel that is started and measured (kernel-hashes=on)"),
+        Option("--initrd", "F", "its initrd"),
+        Option("--append", "S", "its command line"),
+        Option("--monitor", "NAME", "who starts it: qemu, ec2 or gce"),
+        Option("--guest-features", "N", "SEV_FEATURES of an SNP guest (0x1)"),
+        Option("--legacy-vm-type", "", "on: a SEV-ES guest's VMSA is without the FPU state", ("on", "off")),
+        Option("--firmware-digest", "HEX", "stands in for the firmware's pages (SNP)"),
+        Option("--svsm", "F", "COCONUT-SVSM image below the firmware (SNP)"),
+        Option("--vars", "F|SIZE", "variable store between the two, or its size in bytes"),
+    ),
+    "what to say": (
+        Option("--explain", "", "every contribution in order"),
+        Option("--compare", "DIGEST", "which likely mistake gives this digest, hex or base64"),
+        Option("--among", "DIR", "other firmware images to compare with (the image's folder)"),
+        Option("--firmware-only", "", "the digest of the firmware's pages (SNP)"),
+        Option("--id-key", "F", "make an ID block, signed with this key (SNP)"),
+        Option("--author-key", "F", "and the ID key signed with this one"),
+        Option("--format", "", "how digests are spelled (hex)", ("hex", "base64")),
+        Option("--json", "", "as JSON"),
+    ),
+}
+OPTIONS = {option.flag: option for group in GROUPS.values() for option in group}
 
 EPILOG = """\
 examples:
@@ -27,52 +70,51 @@ examples:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
+    from sequester.cli.arguments import add_guest, add_host
+
     parser.epilog = EPILOG
     add_guest(parser)
     parser.add_argument("--limit", metavar="auto|NAME", help="the guest's platform, as for `plan`")
     add_host(parser)
-    pieces = parser.add_argument_group("pieces", "instead of a guest, or other than it says")
-    pieces.add_argument(
-        "--type", metavar="NAME", help="the platform, instead of a guest: sev, sev-es, sev-snp ..."
-    )
-    pieces.add_argument("--firmware", metavar="F", help="firmware image")
-    pieces.add_argument("--cpus", metavar="N", type=_number, help="number of vCPUs")
-    pieces.add_argument(
-        "--cpu", metavar="MODEL", help="QEMU's model, family/model/stepping (25/1/1), or signature (0xa00f11)"
-    )
-    pieces.add_argument(
-        "--kernel", metavar="F", help="kernel that is started and measured (kernel-hashes=on)"
-    )
-    pieces.add_argument("--initrd", metavar="F", help="its initrd")
-    pieces.add_argument("--append", metavar="S", help="its command line")
-    pieces.add_argument("--monitor", metavar="NAME", help="who starts it: qemu, ec2 or gce")
-    pieces.add_argument(
-        "--guest-features", metavar="N", type=_number, help="SEV_FEATURES of an SNP guest (0x1)"
-    )
-    pieces.add_argument(
-        "--legacy-vm-type", choices=("on", "off"), help="on: a SEV-ES guest's VMSA is without the FPU state"
-    )
-    pieces.add_argument("--firmware-digest", metavar="HEX", help="stands in for the firmware's pages (SNP)")
-    pieces.add_argument("--svsm", metavar="F", help="COCONUT-SVSM image below the firmware (SNP)")
-    pieces.add_argument(
-        "--vars", metavar="F|SIZE", help="variable store between the two, or its size in bytes"
-    )
-    what = parser.add_argument_group("what to say")
-    what.add_argument("--explain", action="store_true", help="every contribution in order")
-    what.add_argument(
-        "--compare", metavar="DIGEST", help="which likely mistake gives this digest, hex or base64"
-    )
-    what.add_argument(
-        "--among", metavar="DIR", help="other firmware images to compare with (the image's folder)"
-    )
-    what.add_argument("--firmware-only", action="store_true", help="the digest of the firmware's pages (SNP)")
-    what.add_argument("--id-key", metavar="F", help="make an ID block, signed with this key (SNP)")
-    what.add_argument("--author-key", metavar="F", help="and the ID key signed with this one")
-    what.add_argument("--format", choices=("hex", "base64"), default="hex", help="how digests are spelled")
-    what.add_argument("--json", action="store_true", help="as JSON")
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            if option.choices:
+                group.add_argument(option.flag, choices=option.choices, help=option.help)
+            elif option.metavar:
+                group.add_argument(option.flag, metavar=option.metavar, help=option.help)
+            else:
+                group.add_argument(option.flag, action="store_true", help=option.help)
 
 
-def run(arguments: argparse.Namespace) -> int:
+class Plain:
+    """Arguments that were read without argparse, which takes longer to load than a digest takes."""
+
+    def __init__(self) -> None:
+        self.run = run
+        self.guest = self.limit = self.host = None
+        self.guest_argv: list[str] = []
+        for option in OPTIONS.values():
+            setattr(self, option.name, None if option.metavar or option.choices else False)
+
+
+def plain(argv: list[str]) -> Plain | None:
+    """Read arguments that are nothing but whole options with their values; None for all else: argparse reads it."""
+    found, words = Plain(), iter(argv)
+    for word in words:
+        option = OPTIONS.get(word)
+        if option is None:
+            return None
+        value: str | bool | None = True
+        if option.metavar or option.choices:
+            value = next(words, None)
+            if value is None or value.startswith("-") or (option.choices and value not in option.choices):
+                return None
+        setattr(found, option.name, value)
+    return found if found.type is not None else None  # type: ignore[attr-defined]
+
+
+def run(arguments: Any) -> int:
     """Print the measurement, or what else was asked for; 1 for a mistake that was found, 4 for none found."""
     pieces = the_pieces(arguments)
     if arguments.compare is not None:
@@ -84,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _measure(arguments, pieces)
 
 
-def the_pieces(arguments: argparse.Namespace) -> Pieces:
+def the_pieces(arguments: Any) -> Pieces:
     """Return the pieces that were named: of a guest, or of a platform, changed by what else was given."""
     from sequester.measure.pieces import Pieces
 
@@ -95,6 +137,7 @@ def the_pieces(arguments: argparse.Namespace) -> Pieces:
             )
         pieces = Pieces(arguments.type)
     elif arguments.guest or arguments.guest_argv:
+        from sequester.cli.arguments import the_guest, the_host
         from sequester.measuring import pieces_of_guest
 
         pieces = pieces_of_guest(the_guest(arguments), arguments.limit, the_host(arguments))
@@ -107,30 +150,33 @@ def the_pieces(arguments: argparse.Namespace) -> Pieces:
     return _changed(pieces, arguments)
 
 
-def _changed(pieces: Pieces, arguments: argparse.Namespace) -> Pieces:
+def _changed(pieces: Pieces, arguments: Any) -> Pieces:
     from sequester.measure import processor
 
-    given = {
-        "firmware": arguments.firmware,
-        "vcpus": arguments.cpus,
-        "signature": processor.parse(arguments.cpu) if arguments.cpu is not None else None,
-        "kernel": arguments.kernel,
-        "initrd": arguments.initrd,
-        "append": arguments.append,
-        "monitor": arguments.monitor.lower() if arguments.monitor is not None else None,
-        "features": arguments.guest_features,
-        "seed": _hex(arguments.firmware_digest) if arguments.firmware_digest is not None else None,
-        "svsm": arguments.svsm,
-        "variables": _size(arguments.vars) if arguments.vars is not None else None,
-        "new_vm_type": arguments.legacy_vm_type == "off" if arguments.legacy_vm_type is not None else None,
+    def given(name: str, read: Any = str) -> Any:
+        value = getattr(arguments, name)
+        return None if value is None else read(value)
+
+    changes = {
+        "firmware": given("firmware"),
+        "vcpus": given("cpus", _number),
+        "signature": given("cpu", processor.parse),
+        "kernel": given("kernel"),
+        "initrd": given("initrd"),
+        "append": given("append"),
+        "monitor": given("monitor", str.lower),
+        "features": given("guest_features", _number),
+        "seed": given("firmware_digest", _hex),
+        "svsm": given("svsm"),
+        "variables": given("vars", _size),
+        "new_vm_type": given("legacy_vm_type", lambda value: value == "off"),
     }
-    return replace(pieces, **{name: value for name, value in given.items() if value is not None})
+    return replaced(pieces, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _measure(arguments: argparse.Namespace, pieces: Pieces) -> int:
+def _measure(arguments: Any, pieces: Pieces) -> int:
     from sequester.measure.methods import method
     from sequester.report.measure import contributions_text, measurement_json, measurement_text
-    from sequester.report.style import Style
 
     launch = method(pieces.platform).launch(pieces)
     measurement = launch.measure()
@@ -139,13 +185,18 @@ def _measure(arguments: argparse.Namespace, pieces: Pieces) -> int:
         sys.stdout.write(measurement_json(measurement, steps))
         return 0
     if arguments.explain:
+        from sequester.cli.arguments import coloured
+        from sequester.report.style import Style
+
         sys.stdout.write(contributions_text(launch.contributions(), Style(coloured())))
-    sys.stdout.write(measurement_text(measurement, arguments.format))
+    sys.stdout.write(measurement_text(measurement, arguments.format or "hex"))
     _say_notes(measurement.notes)
     return 0
 
 
-def _compare(arguments: argparse.Namespace, pieces: Pieces) -> int:
+def _compare(arguments: Any, pieces: Pieces) -> int:
+    import os
+
     from sequester.measure.methods import method
     from sequester.measuring import images_beside
     from sequester.report.measure import match_json, match_text
@@ -158,27 +209,28 @@ def _compare(arguments: argparse.Namespace, pieces: Pieces) -> int:
     return 4 if match is None else int(bool(match.differences))
 
 
-def _firmware_only(arguments: argparse.Namespace, pieces: Pieces) -> int:
+def _firmware_only(arguments: Any, pieces: Pieces) -> int:
     from sequester.measure.sev_snp import image_digest
     from sequester.report.measure import spelled
 
-    print(spelled(image_digest(pieces.read_firmware()), arguments.format))
+    print(spelled(image_digest(pieces.read_firmware()), arguments.format or "hex"))
     return 0
 
 
-def _id_block(arguments: argparse.Namespace, pieces: Pieces) -> int:
+def _id_block(arguments: Any, pieces: Pieces) -> int:
     import json
 
-    from sequester.measure.id_block import IdBlock, authenticate, key_digest, read_key
+    from sequester.measure.id_block import DEFAULT_POLICY, IdBlock, authenticate, key_digest, read_key
     from sequester.measure.methods import method
+    from sequester.report.measure import spelled
 
     measurement = method(pieces.platform).launch(pieces).measure()
     id_key = read_key(arguments.id_key)
     author_key = read_key(arguments.author_key) if arguments.author_key is not None else None
-    block = IdBlock(measurement.digest, policy=pieces.properties.get("policy", 0x30000))
+    block = IdBlock(measurement.digest, policy=pieces.properties.get("policy", DEFAULT_POLICY))
     made = {
-        "id-block": _base64(block.pack()),
-        "id-auth": _base64(authenticate(block, id_key, author_key)),
+        "id-block": spelled(block.pack(), "base64"),
+        "id-auth": spelled(authenticate(block, id_key, author_key), "base64"),
         "author-key-enabled": "on" if author_key is not None else "off",
     }
     digests = {"id-key-digest": key_digest(id_key.public_key()).hex()}
@@ -200,15 +252,11 @@ def _say_notes(notes: tuple[str, ...]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def _number(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text[:40]}' is no number") from None
+        raise InputError(f"'{text[:40]}' is no number", code="usage.number", remedy="12 or 0xc") from None
 
 
 def _hex(text: str) -> bytes:
@@ -220,11 +268,13 @@ def _hex(text: str) -> bytes:
 
 def _digest(text: str) -> bytes:
     """Return a digest in hex or base64; what can be hex is hex."""
+    from base64 import b64decode
+
     try:
         if not text.lower().strip("0123456789abcdef"):
             return bytes.fromhex(text)
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
+        return b64decode(text, validate=True)
+    except ValueError:
         raise InputError(
             f"'{text[:100]}' is no digest in hex or base64",
             code="measure.digest",
@@ -234,6 +284,8 @@ def _digest(text: str) -> bytes:
 
 def _size(text: str) -> int:
     """Return a size that is said as a number or by a file that has it."""
+    import os
+
     if text.isdecimal() or text.startswith("0x"):
         return _number(text)
     try:
@@ -243,5 +295,5 @@ def _size(text: str) -> int:
             "this file cannot be read",
             code="measure.unreadable",
             where=text,
-            why=getattr(error, "strerror", ""),
+            why=getattr(error, "strerror", "") or str(error),
         ) from None

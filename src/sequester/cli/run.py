@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
             code="run.hardware",
             remedy="use `sequester plan GUEST --to argv` for the command line, or --simulate NAME",
         )
-    from sequester.run.simulate import boots_by_itself, simulate
+    from sequester.run.simulate import names_kernel, simulate
 
     document = the_guest(arguments)
     plan = make_plan(document, arguments.simulate)
     image = None
     teller = _Teller(arguments.json, Style(coloured(sys.stderr)))
-    if not boots_by_itself(plan.guest):
+    if not names_kernel(plan.guest):
         from sequester.run.image import default_cache, ensure_image
 
         image = ensure_image(plan.guest.arch, default_cache(), teller.step)

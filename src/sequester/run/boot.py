@@ -12,6 +12,7 @@ from sequester.run.session import Session, running
 from sequester.run.simulate import Simulation
 
 READY_SECONDS = 180.0
+_POLL_SECONDS = 0.5
 PREFIX = "sequester-guest:"
 
 
@@ -81,7 +82,7 @@ async def boot(simulation: Simulation, show: Callable[[str], None], status: Call
 
 async def _devices(session: Session, watch: _Watch, ours: bool) -> tuple[Negotiated, ...]:
     if not ours:
-        return await negotiated(session.execute)
+        return await _driven(session)
     ready = asyncio.ensure_future(watch.ready.wait())
     ended = asyncio.ensure_future(session.wait())
     done, pending = await asyncio.wait(
@@ -94,6 +95,17 @@ async def _devices(session: Session, watch: _Watch, ours: bool) -> tuple[Negotia
     if ended in done:
         raise session.ended("before the guest was ready")
     raise GuestError(f"the guest was not ready in {READY_SECONDS:.0f} s", code="guest.hangs")
+
+
+async def _driven(session: Session) -> tuple[Negotiated, ...]:
+    """Wait until the guest's drivers have set every device up, as long as a guest of ours would have."""
+    deadline = asyncio.get_running_loop().time() + READY_SECONDS
+    while True:
+        devices = await negotiated(session.execute)
+        late = asyncio.get_running_loop().time() > deadline
+        if late or all(device.driven for device in devices):
+            return devices
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _until_end(session: Session) -> None:

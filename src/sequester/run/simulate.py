@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sequester.run.image import GuestImage
 
 _HOST_MODELS = ("host", "max")
+_NOT_TCG = ("accel", "kernel-irqchip", "pflash0", "pflash1")
 _SERIALS = ("serial", "nographic", "chardev", "virtioserial")
 
 
@@ -34,9 +35,12 @@ class Simulation:
     """Whether the guest is our own small Linux, which says on its console what it negotiated."""
 
 
-def boots_by_itself(guest: Guest) -> bool:
-    """Tell whether the guest names what it boots: a kernel, or a firmware that can find one on a disk."""
-    return guest.has("kernel") or (guest.has("bios") and any(_blocks(guest)))
+def names_kernel(guest: Guest) -> bool:
+    """Tell whether the guest brings a kernel of its own; any other boots our small Linux.
+
+    Firmware is never booted in a simulation: an image for protected guests refuses or hangs in an ordinary one.
+    """
+    return guest.has("kernel")
 
 
 def simulate(plan: Plan, image: GuestImage | None) -> Simulation:
@@ -45,7 +49,7 @@ def simulate(plan: Plan, image: GuestImage | None) -> Simulation:
     left_out = [f"the protection object ({plan.limitation.object_type}): this guest is not protected"]
     guest = replace(guest, parts=tuple(_without_protection(guest)))
     guest = _consequences(plan, guest)
-    parts, replaced = _under_tcg(guest, image is not None)
+    parts, replaced = _under_tcg(guest)
     left_out += replaced
     argv, lost = write_argv(replace(guest, parts=tuple(parts)))
     left_out += [f"{what} (not carried over)" for what in lost]
@@ -56,12 +60,6 @@ def simulate(plan: Plan, image: GuestImage | None) -> Simulation:
     if not any(part.group in ("display", "nographic", "vnc", "spice") for part in parts):
         argv += ["-display", "none"]
     return Simulation(tuple(argv), tuple(left_out), image is not None)
-
-
-def _blocks(guest: Guest) -> Iterator[Part]:
-    for part in (*guest.of("drive"), *guest.of("blockdev")):
-        if part.text("if") != "pflash" and part.text("media") != "cdrom":
-            yield part
 
 
 def _without_protection(guest: Guest) -> Iterator[Part]:
@@ -81,29 +79,28 @@ def _consequences(plan: Plan, guest: Guest) -> Guest:
     return apply(case, rules())[0].guest
 
 
-def _under_tcg(guest: Guest, boots_our_kernel: bool) -> tuple[list[Part], list[str]]:
+def _under_tcg(guest: Guest) -> tuple[list[Part], list[str]]:
     parts: list[Part] = []
     notes: list[str] = []
     for part in guest.parts:
         if part.group == "accel":
             continue
         if part.group == "machine":
-            dropped = [name for name in ("accel", "kernel-irqchip") if name in part.properties]
+            dropped = [name for name in _NOT_TCG if name in part.properties]
             kept = {name: value for name, value in part.properties.items() if name not in dropped}
             part = replace(part, properties=kept)
             if "kernel-irqchip" in dropped:
                 notes.append("kernel-irqchip: there is no KVM")
+            if "pflash0" in dropped:
+                notes.append("the firmware in flash: the kernel is booted directly")
         elif part.group == "cpu" and (part.type in _HOST_MODELS or not part.type):
             kept = {
                 name: value for name, value in part.properties.items() if name not in ("unpack", "migratable")
             }
             part = replace(part, type="max", properties=kept, implied=False)
             notes.append("the host's CPU model: QEMU's own 'max' in its place")
-        elif boots_our_kernel and part.group in ("bios", "kernel", "initrd", "append", "shim", "option-rom"):
-            notes.append(f"-{part.group} {part.type}: our own small Linux is booted directly")
-            continue
-        elif boots_our_kernel and part.group == "drive" and part.text("if") == "pflash":
-            notes.append("firmware in flash: our own small Linux is booted directly")
+        elif part.group == "bios" or (part.group == "drive" and part.text("if") == "pflash"):
+            notes.append(f"the firmware {part.type}: the kernel is booted directly")
             continue
         parts.append(part)
     notes.append("KVM: QEMU's TCG runs the guest, slowly")
