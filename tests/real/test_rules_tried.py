@@ -16,6 +16,7 @@ from sequester.platforms.registry import resolve
 from sequester.rules.engine import apply, check
 from sequester.rules.lifecycle import RULES as LIFECYCLE
 from sequester.rules.virtio import RULES as VIRTIO
+from sequester.rules.virtio_setting import globals_of, setting
 
 PROTECTED = (
     "-nodefaults -display none -S -machine {},confidential-guest-support=s0 -accel tcg "
@@ -163,3 +164,29 @@ def test_qemu_refuses_the_backends_that_the_rule_names(qemu, device, tmp_path):
     with backend(path):
         refused = "iommu_platform=true is not supported by the device" in end_of(qemu, shlex.split(line))
     assert refused == ("SQ306" in [f.code for f in check(case_of(qemu, line)[1], VIRTIO)])
+
+
+@pytest.mark.real_qemu(arch="x86_64")
+@pytest.mark.parametrize(
+    "globals_",
+    [
+        "virtio-device=on",
+        "virtio-device=on virtio-net-device=off",
+        "virtio-net-device=off virtio-device=on",
+        "virtio-pci=on virtio-device=off",
+        "virtio-pci=off virtio-net-pci=on",
+        "virtio-net-pci=on virtio-pci=off",
+        "virtio-net-pci-base=on",
+        "virtio-blk-pci=on",
+    ],
+)
+def test_which_of_several_globals_wins_is_known(qemu, globals_):
+    said = [f"-global {word.replace('=', '.iommu_platform=')}" for word in globals_.split()]
+    line = " ".join(("-S -M q35 -accel tcg", *said, "-device virtio-net-pci,id=n,disable-legacy=on"))
+    get = {"path": "/machine/peripheral/n", "property": "iommu_platform"}
+    (real,) = qemu.ask(shlex.split(line), {"execute": "qom-get", "arguments": get})
+    guest = read_argv_text(f"qemu-system-x86_64 {line}".encode(), "tried").guest
+    value, _ = setting(
+        guest.by_id["n"], "pci", "iommu_platform", globals_of(guest, "iommu_platform"), guest.arch
+    )
+    assert (value == "on") == real

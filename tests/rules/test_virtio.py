@@ -375,6 +375,7 @@ def test_network_boot_by_an_option_rom_is_a_note():
     "device",
     [
         "virtio-net-pci,bootindex=1,romfile=",
+        "virtio-net-pci,bootindex=1,romfile=own.rom",
         "virtio-net-pci,bootindex=1,rombar=0",
         "virtio-net-pci",
         "virtio-blk-pci,bootindex=1",

@@ -134,9 +134,9 @@ def _network_boot(case: Case) -> Iterator[Breach]:
     for part in case.guest.devices:
         if "bootindex" not in part.properties or not part.type.startswith(_NETWORK_CARDS):
             continue
-        if part.text("romfile") != "" and part.text("rombar") not in ("0", "off"):
+        if "romfile" not in part.properties and part.text("rombar") not in ("0", "off"):
             yield Breach(
-                f"{part.label()} is among the boot devices and brings an option ROM, which is the host's code",
+                f"{part.label()} is among the boot devices and brings QEMU's option ROM, which is the host's code",
                 part,
                 remedy="add romfile= (libvirt: <rom enabled='no'/>); OVMF has its own virtio-net driver",
             )
@@ -154,7 +154,7 @@ BACKEND_RULES = (
         'requires reply-ack and backend-req protocol features". Tried with 7.2, 10.0 and 11.1: virtiofsd 1.14 and the '
         "one of QEMU 7.2 are refused always; a backend without the feature is for vhost-user-blk and -netdev "
         "vhost-user, from 10.0 on for vhost-user-rng, -i2c and -input. With iommu_platform=off QEMU starts, and the "
-        "guest's driver refuses the device (SQ301). On virtio-ccw and virtio-mmio none is refused.",
+        "guest's driver refuses the device (SQ301). virtiofsd behind virtio-ccw or virtio-mmio is not refused.",
         remedy="use a backend that offers VIRTIO_F_ACCESS_PLATFORM, or a device that QEMU serves itself",
         references=(
             "https://github.com/AMDESE/AMDSEV/issues/269",
@@ -196,7 +196,7 @@ BACKEND_RULES = (
         why="blob=on has the host map the pages of a picture (by udmabuf) instead of copying it, and those pages are "
         "the guest's private memory or a bounce buffer of one moment.",
         broken="From reading QEMU hw/display/virtio-gpu-udmabuf.c and Linux drivers/gpu/drm/virtio; not tried with "
-        "hardware. QEMU 7.2, 10.0 and 11.1 take the option beside the machine property; they only want /dev/udmabuf.",
+        "hardware. QEMU 7.2, 10.0 and 11.1 ask for /dev/udmabuf beside the machine property, and for nothing else.",
         remedy="remove blob=on",
         limits=_READ,
     ),
