@@ -201,6 +201,8 @@ def _devices(
     display.graphics(reading, screens, audio)
     for position, element in enumerate(of("video", _NONE)):
         display.video(reading, element, position)
+    if screens and "video" not in found:
+        display.added_video(reading)
     for element in of("sound", _NONE):
         display.sound(reading, element, audio)
     devices.watchdogs(reading, of("watchdog", _NONE))

@@ -11,7 +11,8 @@ from xml.etree.ElementTree import Element
 from sequester.formats.libvirt.reading import Props, Reading
 from sequester.guest.part import Part
 
-_BOOTABLE = ("disk", "interface", "hostdev", "redirdev")
+BOOTABLE = ("disk", "interface", "hostdev", "redirdev")
+"""Elements that take ``<boot order>``."""
 
 NVRAM = "/var/lib/libvirt/qemu/nvram"
 """Where libvirt keeps a guest's variables when the domain does not say."""
@@ -130,7 +131,7 @@ def _name(reading: Reading, machine: Part, name: str, node: str) -> None:
 
 def boot_order(domain: Element, found: dict[str, list[Element]]) -> dict[str, int]:
     """Return the kinds to boot from (``hd``, ``cdrom`` ...) with their place; {} where devices have their own."""
-    for kind in _BOOTABLE:
+    for kind in BOOTABLE:
         if any(element.find("boot") is not None for element in found.get(kind, ())):
             return {}
     os_element = domain.find("os")

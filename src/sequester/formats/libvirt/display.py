@@ -194,9 +194,7 @@ def video(reading: Reading, element: Element, position: int) -> None:
         driver = _virtio(reading, children, model, primary=primary)
         options(children.get("driver"), properties)
     elif not name:
-        driver = {"s390x": "virtio-gpu-ccw", "aarch64": "virtio-gpu-pci", "ppc64": "VGA"}.get(
-            reading.arch, "cirrus-vga"
-        )
+        driver = default_video(reading)
     elif name == "qxl" and primary:
         driver = "qxl-vga"
     identity = reading.identity("video", children.get("alias"))
@@ -209,6 +207,18 @@ def video(reading: Reading, element: Element, position: int) -> None:
         _video_memory(reading, name, model, properties)
     reading.place(address, properties)
     reading.device(driver, properties, element)
+
+
+def default_video(reading: Reading) -> str:
+    """Return the driver of a graphics card that names no model (`qemuDomainDefaultVideoDevice`)."""
+    if reading.arch in ("x86_64", "i386"):
+        return "cirrus-vga"
+    return "VGA" if reading.arch == "ppc64" else reading.virtio("virtio-gpu", None, None)
+
+
+def added_video(reading: Reading) -> None:
+    """Add the graphics card that libvirt adds to a domain that has a display and none."""
+    reading.device(default_video(reading), {"id": reading.identity("video", None)}, None)
 
 
 def _virtio(reading: Reading, children: dict[str, Element], model: Element | None, *, primary: bool) -> str:

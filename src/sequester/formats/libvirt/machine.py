@@ -45,7 +45,7 @@ _VIRT_RAM = {
     "riscv64": "riscv_virt_board.ram",
     "loongarch64": "loongarch.ram",
 }
-_ACPI_ARCHES = frozenset({"x86_64", "i386", "aarch64"})
+ACPI_ARCHES = frozenset({"x86_64", "i386", "aarch64"})
 
 FEATURE_STATES = {
     "vmport": "vmport",
@@ -86,7 +86,7 @@ def machine(reading: Reading, top: dict[str, Element], features: dict[str, Eleme
         properties["mem-merge"] = "off"
     _key_wrap(top.get("keywrap"), properties)
     _timers(top.get("clock"), properties)
-    if reading.arch in _ACPI_ARCHES:
+    if reading.arch in ACPI_ARCHES:
         properties["acpi"] = "on" if "acpi" in features else "off"
     os_element = top.get("os")
     kind = os_element.find("type") if os_element is not None else None

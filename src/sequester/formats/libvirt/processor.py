@@ -48,7 +48,7 @@ HYPERV = {
     "emsr_bitmap": "hv-emsr-bitmap",
     "xmm_input": "hv-xmm-input",
 }
-_HYPERV_VALUES = {"vendor_id": ("value", "hv-vendor-id"), "spinlocks": ("retries", "hv-spinlocks")}
+HYPERV_VALUES = {"vendor_id": ("value", "hv-vendor-id"), "spinlocks": ("retries", "hv-spinlocks")}
 
 KVM_SWITCHES = {
     "hidden": ("kvm", {"on": "off"}),
@@ -126,8 +126,8 @@ def _from_features(features: dict[str, Element], properties: Props) -> None:
                 continue
             if child.tag in HYPERV:
                 properties[HYPERV[child.tag]] = "on"
-            elif child.tag in _HYPERV_VALUES:
-                attribute, prop = _HYPERV_VALUES[child.tag]
+            elif child.tag in HYPERV_VALUES:
+                attribute, prop = HYPERV_VALUES[child.tag]
                 properties[prop] = child.get(attribute, "")
     kvm = features.get("kvm")
     if kvm is not None:
