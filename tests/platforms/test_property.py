@@ -83,7 +83,7 @@ def test_a_guest_of_sev_with_policy_bit_2_is_sev_es():
 def test_sev_es_without_its_bit_is_a_fault_and_its_default_has_it():
     part = Part("limitation", "sev-es", {"policy": 1})
     assert "bit 2 (es) must be set" in named("sev-es").from_part(part, "qemu").faults[0].text
-    assert named("sev-es")().completed(None).values["policy"] == 0x5
+    assert named("sev-es")().completed(None).values["policy"] == 0xF
 
 
 @pytest.mark.parametrize(("platform", "prop"), EVERY, ids=lambda value: getattr(value, "name", str(value)))

@@ -153,7 +153,7 @@ class SevEs(Sev):
     qemu_since = (6, 0)
     measurement = "sequester.measure.methods.sev_es"
     properties = tuple(
-        replace(prop, must=ES, always=0x1 | ES) if prop.name == "policy" else prop for prop in PROPERTIES
+        replace(prop, must=ES, always=0xF) if prop.name == "policy" else prop for prop in PROPERTIES
     )
     demands = Demands(
         machines=("pc", "q35", "pc-q35", "pc-i440fx"),
