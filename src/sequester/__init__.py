@@ -16,11 +16,12 @@ Everything here is loaded on first use, so that importing the package costs noth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # loading `typing` takes longer than some commands' work
 if TYPE_CHECKING:
+    from typing import Any
+
     from sequester.errors import GuestError, HostError, InputError, RefusedError, SequesterError
     from sequester.findings.rule import Finding, Rule, Severity
     from sequester.formats.sources import from_argv, read

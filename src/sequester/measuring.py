@@ -7,7 +7,6 @@ were come by. Files are read where they are needed and nowhere else; nothing is 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sequester.findings.rule import Severity
@@ -15,6 +14,7 @@ from sequester.formats.document import Document
 from sequester.measure.guests import pieces_of
 from sequester.measure.pieces import Pieces
 from sequester.planning import make_plan
+from sequester.record import replaced
 
 if TYPE_CHECKING:
     from sequester.host.facts import HostFacts
@@ -33,7 +33,7 @@ def pieces_of_guest(document: Document, limit: str | None = None, host: HostFact
     pieces = pieces_of(plan.guest, plan.limitation, host)
     broken = [finding for finding in plan.findings if finding.severity >= Severity.ERROR]
     notes = tuple(f"this guest would not start as it is: {finding.found}" for finding in broken)
-    return replace(pieces, notes=(*pieces.notes, *notes))
+    return replaced(pieces, notes=(*pieces.notes, *notes))
 
 
 def images_beside(path: str) -> tuple[str, ...]:

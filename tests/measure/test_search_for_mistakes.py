@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from sequester.measure.sev import SevLaunch
 from sequester.measure.sev_guesses import sev_guesses, snp_guesses, svsm_guesses
 from sequester.measure.sev_snp import SnpLaunch
 from sequester.measure.svsm import SvsmLaunch
+from sequester.record import replaced
 
 OVMF = read_ovmf(image(), "OVMF.fd")
 OTHER = read_ovmf(image(fill=b"other"), "other.fd")
@@ -57,16 +57,16 @@ def test_the_given_launch_itself_differs_in_nothing() -> None:
         ({"firmware": OTHER}, "firmware other.fd instead of OVMF.fd"),
         ({"fpu": False}, "without the FPU state"),
         ({"boot": None}, "kernel hashes off instead of on"),
-        ({"boot": replace(BOOT, initrd=NOTHING)}, "no initrd"),
-        ({"boot": replace(BOOT, cmdline=b"")}, "no command line"),
-        ({"boot": replace(BOOT, cmdline=b"console=ttyS0\n")}, "a newline more"),
-        ({"boot": replace(BOOT, cmdline=b"console=ttyS0\0")}, "a zero byte more"),
-        ({"boot": replace(BOOT, cmdline=b"'console=ttyS0'")}, "quotes around"),
-        ({"boot": replace(BOOT, ending=b"")}, "without the zero byte"),
+        ({"boot": replaced(BOOT, initrd=NOTHING)}, "no initrd"),
+        ({"boot": replaced(BOOT, cmdline=b"")}, "no command line"),
+        ({"boot": replaced(BOOT, cmdline=b"console=ttyS0\n")}, "a newline more"),
+        ({"boot": replaced(BOOT, cmdline=b"console=ttyS0\0")}, "a zero byte more"),
+        ({"boot": replaced(BOOT, cmdline=b"'console=ttyS0'")}, "quotes around"),
+        ({"boot": replaced(BOOT, ending=b"")}, "without the zero byte"),
     ],
 )
 def test_one_mistake_is_named_alone(fields: dict[str, Any], said: str) -> None:
-    found = find_snp(replace(SNP, **fields).measure().digest)
+    found = find_snp(replaced(SNP, **fields).measure().digest)
     assert found is not None
     assert len(found.differences) == 1
     assert said in found.differences[0]
@@ -75,14 +75,14 @@ def test_one_mistake_is_named_alone(fields: dict[str, Any], said: str) -> None:
 
 def test_whatever_ends_the_command_line_too_much_is_found_to_be_less() -> None:
     for ending, name in ((b" ", "a space"), (b"\n", "a newline")):
-        launch = replace(SNP, boot=replace(BOOT, cmdline=BOOT.cmdline + ending))
+        launch = replaced(SNP, boot=replaced(BOOT, cmdline=BOOT.cmdline + ending))
         found = find_snp(SNP.measure().digest, launch)
         assert found is not None
         assert found.differences == (f"{name} less at the end of the command line",)
 
 
 def test_hashes_that_were_on_are_found_with_the_kernel_at_hand() -> None:
-    launch = replace(SNP, boot=None)
+    launch = replaced(SNP, boot=None)
     found = find_snp(SNP.measure().digest, launch)
     assert found is not None
     assert found.differences == ("kernel hashes on instead of off",)
@@ -104,7 +104,7 @@ def some_mistakes(chance: random.Random) -> Iterator[dict[str, Any]]:
 
 def test_two_mistakes_with_another_number_of_processors_are_found_together() -> None:
     for fields in some_mistakes(random.Random(1)):
-        found = find_snp(replace(SNP, **fields).measure().digest)
+        found = find_snp(replaced(SNP, **fields).measure().digest)
         assert found is not None
         assert {name: getattr(found.launch, name) for name in fields} == fields
 
@@ -121,14 +121,14 @@ def test_two_mistakes_with_another_number_of_processors_are_found_together() -> 
     ],
 )
 def test_mistakes_about_sev_es_are_named(fields: dict[str, Any], said: str) -> None:
-    found = find_sev(replace(ES, **fields).measure().digest)
+    found = find_sev(replaced(ES, **fields).measure().digest)
     assert found is not None
     assert len(found.differences) == 1
     assert said in found.differences[0]
 
 
 def test_sev_that_was_sev_es_is_found() -> None:
-    found = find_sev(ES.measure().digest, replace(ES, es=False))
+    found = find_sev(ES.measure().digest, replaced(ES, es=False))
     assert found is not None
     assert found.differences == ("SEV-ES instead of SEV",)
 
@@ -143,7 +143,7 @@ def test_plain_sev_does_not_count_processors() -> None:
 def test_under_an_svsm_number_and_type_of_processors_are_found() -> None:
     below = read_ovmf(image(SECTIONS[:-1], svsm=0x40), "svsm.bin", OVMF.address - 0x84000)
     launch = SvsmLaunch(OVMF, below, 2, EPYC)
-    seen = replace(launch, vcpus=7, signature=processor.parse("EPYC-Milan")).measure().digest
+    seen = replaced(launch, vcpus=7, signature=processor.parse("EPYC-Milan")).measure().digest
     found = search(seen, launch, svsm_guesses(launch), SvsmPrefixes())
     assert found is not None
     assert found.launch.vcpus == 7
@@ -151,4 +151,4 @@ def test_under_an_svsm_number_and_type_of_processors_are_found() -> None:
 
 
 def test_a_digest_of_something_else_is_not_found() -> None:
-    assert find_snp(bytes(48), replace(SNP, boot=None), None) is None
+    assert find_snp(bytes(48), replaced(SNP, boot=None), None) is None

@@ -13,9 +13,9 @@ GUIDs have their first three fields little-endian. Of entries with the same GUID
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from sequester.firmware.image import Image, malformed, read_exactly
+from sequester.record import record
 
 FOOTER = "96b582de-1fb2-45f7-baea-a366c55a082d"
 SEV_ES_RESET = "00f771de-1a7e-4fcb-890e-68c77e2fb44e"
@@ -47,7 +47,7 @@ HASH_TABLE_SIZE = 176
 """QEMU's `PaddedSevHashTable` in bytes (target/i386/sev.c): a smaller area is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Area:
     """An area of guest memory: `base` and `size` in bytes. Both are zero where a build has none."""
 
@@ -55,7 +55,7 @@ class Area:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One entry of the table: its GUID in the usual spelling, its data, and where the data is in the image."""
 
@@ -69,7 +69,7 @@ class Entry:
         return NAMES.get(self.guid, self.guid)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FooterTable:
     """The table: its entries from the end of the image backwards, and why reading stopped early, or ''."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 from sequester.errors import InputError
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object  # loading `typing` takes longer than reading an image
 
 MOST_AT_ONCE = 1 << 20
 """The most that one read may ask for, in bytes: no structure that is read here is larger."""
@@ -22,7 +26,7 @@ class Image(Protocol):
         """Return `length` bytes from `offset`; fewer only where the image has changed meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImageBytes:
     """An image that is in memory."""
 

@@ -7,9 +7,9 @@ signature ``ASEV``, length in bytes, version, number of sections, then per secti
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from sequester.firmware.image import Image, malformed, read_exactly
+from sequester.record import record
 
 SIGNATURE = b"ASEV"
 _HEAD = struct.Struct("<4sIII")
@@ -27,7 +27,7 @@ SECTION_TYPES = {
 SEC_MEM, SECRETS, CPUID, KERNEL_HASHES = 0x1, 0x2, 0x3, 0x10
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SevSection:
     """Guest memory from `base`, `size` bytes, to be prepared as its `type` wants it."""
 
@@ -41,7 +41,7 @@ class SevSection:
         return SECTION_TYPES.get(self.type, f"{self.type:#x}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SevMetadata:
     """The metadata: its version, its sections in order, and where it is in the image."""
 

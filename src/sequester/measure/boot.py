@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 
 from sequester.errors import InputError
 from sequester.measure.files import file_sha256
 from sequester.measure.kernel_hashes import NOTHING, table
 from sequester.measure.measurement import Contribution
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Boot:
     """A kernel and an initrd by their SHA-256, and a command line, which QEMU hashes with `ending`."""
 

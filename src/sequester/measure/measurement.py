@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Protocol
+else:
+    Protocol = object
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Register:
     """One measured value: its name, its expected value, or why that cannot be known beforehand."""
 
@@ -16,7 +21,7 @@ class Register:
     unknown: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Contribution:
     """One step of a measurement, in order.
 
@@ -34,7 +39,7 @@ class Contribution:
     register: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measurement:
     """What a launch will be measured as. `notes` say what a reader must know to use it rightly."""
 

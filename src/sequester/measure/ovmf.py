@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sequester.errors import InputError
 from sequester.firmware.footer import HASH_TABLE_SIZE, SVSM_INFO, Area, FooterTable, read_footer
 from sequester.firmware.image import ImageBytes
 from sequester.firmware.sev import SevSection, read_sev_metadata
+from sequester.record import record
 
 FOUR_GIB = 1 << 32
 PAGE = 4096
@@ -18,14 +17,16 @@ MOST_SECTION_BYTES = 1 << 30
 _REMEDY = "use a build with SEV support, such as Debian's OVMF.amdsev.fd"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Ovmf:
-    """An image that ends at `end` in guest memory; `table` is None where it has no footer table."""
+    """An image that ends at `end` in guest memory; `table` is None where it has none. Equal to itself only."""
 
     name: str
     data: bytes
     table: FooterTable | None
     end: int = FOUR_GIB
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     @property
     def address(self) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
 from sequester.errors import InputError
-from sequester.measure.boot import Boot, read_boot
 from sequester.measure.files import read_image
 from sequester.measure.ovmf import FOUR_GIB, Ovmf, read_ovmf
 from sequester.measure.vmsa import QEMU
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from sequester.measure.boot import Boot
+
+NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pieces:
     """What is launched; which of it matters depends on the platform.
 
@@ -41,7 +46,7 @@ class Pieces:
     variables: int | None = None
     memory: int | None = None
     machine: str = ""
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = NOTHING
     notes: tuple[str, ...] = ()
 
     def read_firmware(self, end: int = FOUR_GIB) -> Ovmf:
@@ -60,6 +65,10 @@ class Pieces:
 
     def boot_at_hand(self) -> Boot | None:
         """Read the kernel, measured or not."""
+        if not (self.kernel or self.initrd or self.append):
+            return None
+        from sequester.measure.boot import read_boot
+
         return read_boot(self.kernel, self.initrd, self.append)
 
     def needed_vcpus(self) -> int:

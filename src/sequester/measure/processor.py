@@ -95,22 +95,15 @@ Numbers = tuple[int, int, int]
 """Family, model and stepping as a person counts them: extended ones added."""
 
 
-def _expanded() -> dict[str, Numbers]:
-    found: dict[str, Numbers] = {}
-    for line in _MODELS.split("\n"):
-        if not line:
-            continue
-        name, versions, *fields = line.split()
-        family, model, stepping = (int(field) for field in fields)
-        current = found[name] = (family, model, stepping)
-        changes = {version: (f, m, s) for version, f, m, s in _DIFFERENT.get(name, ())}
-        for version in range(1, int(versions) + 1):
-            current = changes.get(version, current)
-            found[f"{name}-v{version}"] = current
+def _read_models() -> dict[str, tuple[int, Numbers]]:
+    found = {}
+    for line in _MODELS.strip().split("\n"):
+        name, versions, family, model, stepping = line.split()
+        found[name] = int(versions), (int(family), int(model), int(stepping))
     return found
 
 
-_BY_NAME = _expanded()
+_BY_NAME = _read_models()
 
 
 def signature(family: int, model: int, stepping: int) -> int:
@@ -133,9 +126,13 @@ def numbers(name: str) -> Numbers:
 
     Raises InputError for a name that QEMU 11.1 does not have, and for ``host`` and ``max``, which are the host's.
     """
-    found = _BY_NAME.get(_ALIASES.get(name, name))
-    if found is not None:
-        return found
+    model, _, number = _ALIASES.get(name, name).rpartition("-v")
+    if not model or not number.isdecimal() or len(number) > 3:
+        model, number = name, "1"
+    versions, first = _BY_NAME.get(model, (0, (0, 0, 0)))
+    if 1 <= int(number) <= versions and not number.startswith("0"):
+        changes = [change[1:] for change in _DIFFERENT.get(model, ()) if change[0] <= int(number)]
+        return changes[-1] if changes else first
     if name in ("host", "max", "base"):
         raise InputError(
             f"the processor model '{name}' has no signature of its own",
@@ -143,7 +140,7 @@ def numbers(name: str) -> Numbers:
             remedy="name the host's: its family/model/stepping, such as 25/17/1, or CPUID 1 EAX, such as 0xa10f11",
         )
     raise InputError(
-        f"QEMU 11.1 has no processor model '{name}'",
+        f"QEMU 11.1 has no processor model '{name[:40]}'",
         code="measure.cpu",
         remedy="a name from `qemu-system-x86_64 -cpu help`, family/model/stepping, or the signature in hex",
     )
@@ -157,7 +154,7 @@ def parse(text: str) -> int:
     if text.count("/") == 2 and text.replace("/", "").isdecimal() and len(text) < 16:
         family, model, stepping = (int(number) if number else -1 for number in text.split("/"))
         return signature(family, model, stepping)
-    if text[:1].isdecimal() and text not in _BY_NAME:
+    if text[:1].isdecimal() and text.partition("-")[0] not in _BY_NAME:
         try:
             value = int(text, 0)
         except ValueError:
@@ -174,4 +171,5 @@ def parse(text: str) -> int:
 
 def names() -> tuple[str, ...]:
     """Return every name that QEMU knows a model by, versions and aliases included."""
-    return tuple(sorted((*_BY_NAME, *_ALIASES)))
+    versions = (f"{name}-v{i + 1}" for name, (count, _) in _BY_NAME.items() for i in range(count))
+    return tuple(sorted((*_BY_NAME, *versions, *_ALIASES)))

@@ -7,12 +7,13 @@ are tried first, then those with two, then three; each with every number of vCPU
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
 from sequester.errors import InputError
 from sequester.measure.prefixes import Prefixes
+from sequester.record import replaced
 
 MOST_VCPUS = 512
 _PASSES = ((0, MOST_VCPUS), (1, MOST_VCPUS), (2, 64), (2, MOST_VCPUS), (3, 64))
@@ -53,7 +54,7 @@ def search(digest: bytes, launch: Any, guesses: Guesses, prefixes: Prefixes[Any]
                 differences = [guess.what for guess in chosen]
                 if vcpus != launch.vcpus:
                     differences.insert(0, f"{vcpus} vCPU{'s' if vcpus > 1 else ''} instead of {launch.vcpus}")
-                return Match(replace(launch, **fields, vcpus=vcpus), tuple(differences))
+                return Match(replaced(launch, **fields, vcpus=vcpus), tuple(differences))
     return None
 
 
@@ -65,7 +66,7 @@ def _choices(guesses: Guesses, wrong: int) -> Iterator[tuple[Guess, ...]]:
 def _vcpus(digest: bytes, launch: Any, fields: Mapping[str, Any], prefixes: Prefixes[Any], most: int) -> int:
     """Return the number of vCPUs with which this launch has the digest, or 0."""
     try:
-        changed = replace(launch, **fields) if fields else launch
+        changed = replaced(launch, **fields) if fields else launch
         for number, found in prefixes.digests(changed, most):
             if found == digest:
                 return number

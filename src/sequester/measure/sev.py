@@ -6,22 +6,26 @@ processor (SEV API 0.24, 6.5 LAUNCH_MEASURE, GCTX.LD; QEMU target/i386/sev.c, do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 
 from sequester.errors import InputError
 from sequester.measure import vmsa
-from sequester.measure.boot import Boot
 from sequester.measure.measurement import Contribution, Measurement, Register
 from sequester.measure.ovmf import PAGE, Ovmf, hash_area, reset_vector
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sequester.measure.boot import Boot
 
 REGISTER = "launch-digest"
 MOST_VCPUS = 4096
 """KVM_MAX_VCPUS, the largest that x86 can be built with (Linux arch/x86/kvm/Kconfig)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class SevLaunch:
     """A SEV guest, or with `es` a SEV-ES guest.
 

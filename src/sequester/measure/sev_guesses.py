@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from sequester.errors import InputError
 from sequester.measure import processor, vmsa
@@ -15,6 +14,7 @@ from sequester.measure.search import Guess, Guesses
 from sequester.measure.sev import SevLaunch
 from sequester.measure.sev_snp import SnpLaunch
 from sequester.measure.svsm import SvsmLaunch
+from sequester.record import replaced
 
 HOSTS = {
     0x800F12: "Naples",
@@ -163,7 +163,7 @@ def _boots(given: Boot | None, at_hand: Boot | None) -> Iterator[Guess]:
     for missing, initrd in initrds:
         for what, line, ending in (("", given.cmdline, given.ending), *_cmdlines(given.cmdline)):
             if what or missing:
-                boot = replace(given, initrd=initrd, cmdline=line, ending=ending)
+                boot = replaced(given, initrd=initrd, cmdline=line, ending=ending)
                 yield Guess(", ".join(filter(None, (missing, what))), {"boot": boot})
 
 

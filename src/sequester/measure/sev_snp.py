@@ -6,25 +6,29 @@ what EC2 and GCE do otherwise: virtee/sev-snp-measure 0.0.6 to 0.0.13.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha384
 from itertools import repeat
 
 from sequester.errors import InputError
 from sequester.firmware.sev import CPUID, KERNEL_HASHES, SEC_MEM, SECRETS, SECTION_TYPES, SevSection
 from sequester.measure import snp_pages, vmsa
-from sequester.measure.boot import Boot
 from sequester.measure.measurement import Contribution, Measurement, Register
 from sequester.measure.ovmf import PAGE, Ovmf, hash_area, reset_vector, snp_sections
 from sequester.measure.sev import REGISTER, check_numbers
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sequester.measure.boot import Boot
 
 SNP_ACTIVE = 1
 """SEV_FEATURES bit 0, which every SNP guest has; KVM sets no other since Linux 6.10 unless asked to."""
 DIGEST_SIZE = 48
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pages:
     """Pages of one type that follow each other: `data` for normal ones, b"" where contents are not measured."""
 
@@ -47,7 +51,7 @@ class Pages:
         return Contribution(self.what, kind, running, contents, self.address, self.size, REGISTER)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class SnpLaunch:
     """A SEV-SNP guest.
 

@@ -7,8 +7,6 @@ An SVSM in an IGVM file is measured by `sequester.measure.igvm`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha384
 
 from sequester.measure import snp_pages, vmsa
@@ -16,9 +14,14 @@ from sequester.measure.measurement import Contribution, Measurement, Register
 from sequester.measure.ovmf import Ovmf, svsm_entry
 from sequester.measure.sev import REGISTER, check_numbers
 from sequester.measure.sev_snp import Pages, check_whole_pages, metadata_pages, vmsa_contribution
+from sequester.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class SvsmLaunch:
     """An SNP guest under an SVSM; `svsm` ends where the firmware's variables begin.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sequester.measure.pieces import Pieces
 from sequester.measure.prefixes import Prefixes
+from sequester.record import replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Matrix:
     def by_firmware(self) -> Iterator[Pieces]:
         """Yield the pieces with each firmware image."""
         for firmware in self.firmwares or (self.pieces.firmware,):
-            yield replace(self.pieces, firmware=firmware)
+            yield replaced(self.pieces, firmware=firmware)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def filled(pieces: Pieces, matrix: Matrix) -> Pieces:
     """Return pieces with a number of vCPUs and a signature, which a matrix gives where they do not."""
     vcpus = matrix.vcpus[0] if matrix.vcpus else pieces.vcpus
     signature = matrix.processors[0].signature if matrix.processors else pieces.signature
-    return replace(pieces, vcpus=vcpus, signature=signature)
+    return replaced(pieces, vcpus=vcpus, signature=signature)
 
 
 def with_processors(
@@ -72,7 +73,7 @@ def with_processors(
     counts = sorted(set(matrix.vcpus)) or [launch.vcpus]
     wanted = frozenset(counts)
     for processor in matrix.processors or (Processor("", launch.signature),):
-        changed = replace(launch, signature=processor.signature, vcpus=counts[-1])
+        changed = replaced(launch, signature=processor.signature, vcpus=counts[-1])
         for number, digest in prefixes.digests(changed, counts[-1]):
             if number in wanted:
                 yield Reference(register, digest, launch.firmware.name, processor.name, number)

@@ -9,9 +9,12 @@ reports (virtee/sev-snp-measure 0.0.6 to 0.0.13).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from sequester.errors import InputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGE = 4096
 RESET = 0xFFFF_FFF0

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
-from sequester.measure.measurement import Contribution, Measurement
-from sequester.measure.search import Match
-from sequester.report.style import Style
+    from sequester.measure.measurement import Contribution, Measurement
+    from sequester.measure.search import Match
+    from sequester.report.style import Style
 
 SCHEMA = "sequester.measure/1"
 
 
 def spelled(value: bytes, form: str) -> str:
     """Spell a digest in ``hex`` or ``base64``."""
-    return value.hex() if form == "hex" else base64.b64encode(value).decode()
+    if form == "hex":
+        return value.hex()
+    from base64 import b64encode
+
+    return b64encode(value).decode()
 
 
 def measurement_text(measurement: Measurement, form: str) -> str:
@@ -106,4 +110,6 @@ def _step(step: Contribution) -> dict[str, Any]:
 
 
 def _dump(value: Any) -> str:
+    import json
+
     return json.dumps(value, indent=2) + "\n"

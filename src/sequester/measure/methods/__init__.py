@@ -5,17 +5,21 @@ A platform names its module here in `HostTrustLimitation.measurement`; a platfor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+import sys
 
 from sequester.errors import InputError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Protocol
+
     from sequester.measure.measurement import Launch
     from sequester.measure.pieces import Pieces
     from sequester.measure.search import Match
     from sequester.measure.tables import Matrix, Reference
+else:
+    Protocol = object
 
 
 class Method(Protocol):
@@ -36,6 +40,11 @@ class Method(Protocol):
 
 def method(platform: str) -> Method:
     """Return the module that measures a platform. Raises InputError where none does, or nothing is called so."""
+    own = _named_alike(platform)
+    if own is not None:
+        return own
+    from importlib import import_module
+
     from sequester.platforms.registry import named
 
     found = named(platform)
@@ -45,7 +54,23 @@ def method(platform: str) -> Method:
             code="measure.platform",
             why=f"its evidence: {found.evidence}",
         )
-    return cast(Method, import_module(found.measurement))
+    named_there: Method = import_module(found.measurement)
+    return named_there
+
+
+def _named_alike(platform: str) -> Method | None:
+    """Return the module here that is called as the platform is, without loading all platforms to ask for it."""
+    if not platform.replace("-", "").isalnum():
+        return None
+    name = f"{__name__}.{platform.replace('-', '_')}"
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith(__name__):
+            return None
+        raise
+    own: Method = sys.modules[name]
+    return own
 
 
 def check_length(digest: bytes, size: int, what: str) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from sequester.measure.methods import check_length
 from sequester.measure.sev import REGISTER, SevLaunch
-from sequester.measure.tables import Reference
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sequester.measure.pieces import Pieces
     from sequester.measure.search import Match
-    from sequester.measure.tables import Matrix
+    from sequester.measure.tables import Matrix, Reference
 
 DIGEST_SIZE = 32
 
@@ -37,6 +36,8 @@ def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None
 
 def references(matrix: Matrix) -> Iterator[Reference]:
     """Yield the digest with each firmware image: plain SEV does not measure processors."""
+    from sequester.measure.tables import Reference
+
     for pieces in matrix.by_firmware():
         made = launch(pieces)
         yield Reference(REGISTER, made.measure().digest, made.firmware.name)

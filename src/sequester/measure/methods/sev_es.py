@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from sequester.measure.methods.sev import nearest
 from sequester.measure.sev import REGISTER, SevLaunch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sequester.measure.pieces import Pieces
     from sequester.measure.search import Match
     from sequester.measure.tables import Matrix, Reference

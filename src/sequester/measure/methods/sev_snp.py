@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from sequester.errors import InputError
 from sequester.measure.methods import check_length
 from sequester.measure.sev import REGISTER
 from sequester.measure.sev_snp import DIGEST_SIZE, SNP_ACTIVE, SnpLaunch
 from sequester.measure.vmsa import QEMU
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sequester.measure.pieces import Pieces
     from sequester.measure.search import Match
     from sequester.measure.svsm import SvsmLaunch
