@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sequester.formats.argv_edit import edited_argv
 from sequester.formats.argv_read import read_argv, read_argv_text
 from sequester.guest import Add, Part, Remove, Retype, Set, Unset
 
@@ -160,3 +161,25 @@ def test_an_edit_of_the_last_argument_stays_in_front_of_what_is_added_behind_it(
         ]
 
     assert edit(BASE, changes) == BASE + ",x=on -global virtio-blk-pci.x=on"
+
+
+@pytest.mark.parametrize(
+    ("argv", "left"),
+    [
+        (["qemu", "-no-reboot", "-S"], ["qemu", "-no-reboot"]),
+        (["qemu", "-S", "-no-reboot"], ["qemu", "-no-reboot"]),
+        (["-S"], []),
+    ],
+)
+def test_an_argument_that_is_removed_leaves_no_empty_one_behind(argv, left):
+    document = read_argv(argv)
+    pause = document.guest.of("S")[0].key
+    added = Add(Part("no-shutdown", "", {}, document.guest.next_key))
+    assert edited_argv(document, [Remove(pause)])[0] == left
+    assert edited_argv(document, [Remove(pause), added])[0] == [*left, "-no-shutdown"]
+
+
+def test_a_line_break_in_a_value_stays_one():
+    document = read_argv_text(b"qemu -device virtio-net-pci,id=n", "x")
+    text = document.edited([Set(document.guest.by_id["n"].key, "x", "a\nb")]).text
+    assert read_argv_text(text.encode(), "x").guest.by_id["n"].get("x") == "a\nb"

@@ -24,18 +24,21 @@ def edited(document: Argv, changes: Sequence[Change]) -> Written:
     Parts that no option declares by itself (QEMU's default devices, those behind ``-drive if=virtio``) take
     their properties through ``-global``. What cannot be said is named in the answer's `lost`.
     """
-    written = _Editor(document).run(changes)
+    editor = _Editor(document)
+    written = editor.run(changes)
     if document.line.style == "argv":
-        return Written(shell_text(written.text.split("\0")), written.lost)
+        words = editor.words()
+        return Written(shell_text(words) if words else "", written.lost)
     return written
 
 
 def edited_argv(document: Argv, changes: Sequence[Change]) -> tuple[list[str], tuple[str, ...]]:
     """Return the argument vector with the changes made, from the emulator on, and what could not be said."""
-    written = _Editor(document).run(changes)
+    editor = _Editor(document)
+    written = editor.run(changes)
     line = document.line
     if line.style == "argv":
-        words = written.text.split("\0")
+        words = editor.words()
     else:
         words = [word.value for word in read_words(written.text, document.name, line.style).words]
     return words[max(document.command, 0) :], written.lost
@@ -211,6 +214,14 @@ class _Editor:
             at = end
         return "".join((*out, self.line.source[at:]))
 
+    def words(self) -> list[str]:
+        """Return the arguments as they will be."""
+        kept = [self._value(at) for at in range(len(self.line.words)) if at not in self.dropped]
+        return [*kept, *self._extra()]
+
+    def _extra(self) -> list[str]:
+        return [*self._global_arguments(), *(a for part in self.added.values() for a in arguments(part))]
+
     def _word_edits(self) -> Iterator[tuple[int, int, str]]:
         words = self.line.words
         for at, value in self.values.items():
@@ -218,7 +229,7 @@ class _Editor:
                 yield self._minimal(words[at], value)
         for at in self.dropped:
             yield words[at].start, self._behind(at), ""
-        extra = [*self._global_arguments(), *(a for part in self.added.values() for a in arguments(part))]
+        extra = self._extra()
         if extra:
             yield self._insertion(extra)
 

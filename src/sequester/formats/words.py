@@ -105,7 +105,7 @@ def _escaped(text: str, context: str) -> str:
         return text.replace("'", "'\\''")
     if context == '"':
         return "".join("\\" + char if char in '"\\$`' else char for char in text)
-    return "".join(char if char in _PLAIN else "\\" + char for char in text)
+    return "".join(char if char in _PLAIN else "'\n'" if char == "\n" else "\\" + char for char in text)
 
 
 def _one_a_line(source: str) -> bool:
