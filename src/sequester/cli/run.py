@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from sequester.run.simulate import Simulation
 
 
+_STANDS = {
+    (True, True): "negotiated",
+    (True, False): "offered, not negotiated",
+    (True, None): "offered; this QEMU cannot be asked what was negotiated",
+    (False, True): "negotiated, not offered",
+    (False, False): "missing",
+    (False, None): "missing",
+}
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_guest(parser)
@@ -114,7 +124,7 @@ class _Teller:
         for device in result.devices:
             mark = self.style.paint("ok", "green") if device.right else self.style.paint("no", "red")
             say(
-                f"  {mark}  {device.name:14} VIRTIO_F_ACCESS_PLATFORM {'negotiated' if device.accepted else 'missing'}"
+                f"  {mark}  {device.name:14} VIRTIO_F_ACCESS_PLATFORM {_STANDS[device.offered, device.accepted]}"
             )
         for what in result.wrong:
             say(self.style.paint(f"  wrong: {what}", "red"))

@@ -8,24 +8,23 @@ from dataclasses import dataclass, field
 
 from sequester.errors import GuestError
 from sequester.run.features import Negotiated, negotiated
+from sequester.run.guest_line import GuestLine, read_line
 from sequester.run.session import Session, running
 from sequester.run.simulate import Simulation
 
 READY_SECONDS = 180.0
 _POLL_SECONDS = 0.5
-PREFIX = "sequester-guest:"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a simulated guest turned out to be.
 
-    `devices` is QEMU's view; `seen` the guest's own lines, as (word, key-value pairs), empty for a guest that
-    is not ours. `status` is QEMU's exit status.
+    `devices` is QEMU's view; `seen` the guest's own lines, empty for a guest that is not ours. `status` is QEMU's exit status.
     """
 
     devices: tuple[Negotiated, ...]
-    seen: tuple[tuple[str, dict[str, str]], ...]
+    seen: tuple[GuestLine, ...]
     status: int
 
     @property
@@ -35,9 +34,10 @@ class Result:
             f"{device.path}: access-platform not negotiated" for device in self.devices if not device.right
         ]
         inside = [
-            f"in the guest, {pairs.get('name', '?')} ({pairs.get('driver', '?')}): feature bit 33 is not set"
-            for word, pairs in self.seen
-            if word == "device" and pairs.get("access_platform") != "1"
+            f"in the guest, {line.values.get('name', '?')} ({line.values.get('driver')}): feature bit 33 is not set"
+            for line in self.seen
+            if line.kind == "device" and line.values.get("driver") != "none"
+            if line.values.get("access_platform") != "1"
         ]
         return (*by_qemu, *inside)
 
@@ -47,16 +47,15 @@ class _Watch:
     """Follows the console until the guest says that it is ready."""
 
     show: Callable[[str], None]
-    seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    seen: list[GuestLine] = field(default_factory=list)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     def line(self, text: str) -> None:
         self.show(text)
-        if PREFIX in text:
-            words = text.partition(PREFIX)[2].split()
-            pairs = dict(word.partition("=")[::2] for word in words[1:])
-            self.seen.append((words[0] if words else "", pairs))
-            if words[:1] == ["ready"]:
+        said = read_line(text)
+        if said is not None:
+            self.seen.append(said)
+            if said.kind == "ready":
                 self.ready.set()
 
 
@@ -103,7 +102,7 @@ async def _driven(session: Session) -> tuple[Negotiated, ...]:
     while True:
         devices = await negotiated(session.execute)
         late = asyncio.get_running_loop().time() > deadline
-        if late or all(device.driven for device in devices):
+        if late or all(device.driven or device.accepted is None for device in devices):
             return devices
         await asyncio.sleep(_POLL_SECONDS)
 
