@@ -180,6 +180,6 @@ def test_an_argument_that_is_removed_leaves_no_empty_one_behind(argv, left):
 
 
 def test_a_line_break_in_a_value_stays_one():
-    document = read_argv_text(b"qemu -device virtio-net-pci,id=n", "x")
+    document = read_argv_text(b"qemu -S \\\n -device virtio-net-pci,id=n", "x")
     text = document.edited([Set(document.guest.by_id["n"].key, "x", "a\nb")]).text
     assert read_argv_text(text.encode(), "x").guest.by_id["n"].get("x") == "a\nb"
