@@ -9,6 +9,7 @@ from functools import cached_property
 
 from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
 from sequester.guest.part import Part, Value
+from sequester.guest.virtio import transport
 
 SINGLE = frozenset({"machine", "cpu", "m", "smp", "limitation"})
 """Groups of which a guest has exactly one part, made up with empty type where nothing declares it."""
@@ -109,6 +110,12 @@ class Guest:
     def devices(self) -> tuple[Part, ...]:
         """Every device, implied ones included."""
         return self.of("device")
+
+    @cached_property
+    def virtio_devices(self) -> tuple[tuple[Part, str], ...]:
+        """Every virtio device with its transport: ``pci``, ``ccw`` or ``mmio``."""
+        found = ((part, transport(part, self.arch)) for part in self.devices)
+        return tuple(pair for pair in found if pair[1])
 
     @property
     def objects(self) -> tuple[Part, ...]:

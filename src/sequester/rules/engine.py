@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sequester.errors import InputError
 from sequester.findings.case import Case
@@ -104,10 +105,18 @@ def breaches(case: Case, rules: Iterable[Rule]) -> Iterator[tuple[Rule, Breach]]
     """Yield every breach of the rules that concern this case."""
     limited = case.guest.limitation is not None or case.limitation is not None
     limits = int(case.limitation.limits) if case.limitation is not None else 0
-    for rule in rules:
-        if (limited or rule.unlimited) and rule.limits & limits == rule.limits:
-            for breach in rule.find(case):
-                yield rule, breach
+    for rule in _concerning(tuple(rules), limited, limits):
+        for breach in rule.find(case):
+            yield rule, breach
+
+
+@lru_cache(maxsize=32)
+def _concerning(rules: tuple[Rule, ...], limited: bool, limits: int) -> tuple[Rule, ...]:
+    return tuple(
+        rule
+        for rule in rules
+        if (limited or rule.unlimited) and int(rule.limits) & limits == int(rule.limits)
+    )
 
 
 def _finding(rule: Rule, breach: Breach, lowered: tuple[str, ...]) -> Finding:

@@ -16,7 +16,7 @@ from sequester.guest.part import Part, Value, truth
 from sequester.guest.virtio import variant
 from sequester.platforms.limitation import Limits
 from sequester.rules.virtio_backend import BACKEND_RULES
-from sequester.rules.virtio_setting import defaults_given, globals_of, setting, virtio_devices
+from sequester.rules.virtio_setting import defaults_given, globals_of, setting
 
 _READ = int(Limits.READ_MEMORY)
 _LAST_LEGACY_PCI = (2, 6)
@@ -37,7 +37,7 @@ def _access_platform(case: Case) -> Iterator[Breach]:
     given = globals_of(guest, name)
     default = defaults_given(case)
     reached: dict[int, list[Part]] = {}
-    for part, way in virtio_devices(guest):
+    for part, way in guest.virtio_devices:
         value, source = setting(part, way, name, given, guest.arch)
         if source is None:
             if not default:
@@ -72,7 +72,7 @@ def _legacy(case: Case) -> Iterator[Breach]:
     given = globals_of(guest, name)
     default = defaults_given(case)
     reached: dict[int, list[Part]] = {}
-    for part, way in virtio_devices(guest):
+    for part, way in guest.virtio_devices:
         if way != "pci" or (default and not given and name not in part.properties and not variant(part)):
             continue
         model = variant(part)
@@ -117,7 +117,7 @@ def _modern(case: Case) -> Iterator[Breach]:
     if not old and not given and not any(name in part.properties for part in guest.devices):
         return
     reached: dict[int, list[Part]] = {}
-    for part, way in virtio_devices(guest):
+    for part, way in guest.virtio_devices:
         if way != "pci" or variant(part):
             continue
         value, source = setting(part, way, name, given, guest.arch)
@@ -145,7 +145,7 @@ def _modern(case: Case) -> Iterator[Breach]:
 
 def _mmio(case: Case) -> Iterator[Breach]:
     guest = case.guest
-    devices = [part for part, way in virtio_devices(guest) if way == "mmio"]
+    devices = [part for part, way in guest.virtio_devices if way == "mmio"]
     if not devices:
         return
     option = guest.globals.get(("virtio-mmio", "force-legacy"))
@@ -172,7 +172,7 @@ def _ccw(case: Case) -> Iterator[Breach]:
     given = globals_of(guest, name)
     version = machine_version(guest.machine.type)
     old = bool(version) and version <= _LAST_LEGACY_CCW
-    for part, way in virtio_devices(guest):
+    for part, way in guest.virtio_devices:
         if way != "ccw":
             continue
         value, source = setting(part, way, name, given, guest.arch)

@@ -13,7 +13,7 @@ from sequester.guest.part import Part, truth
 from sequester.guest.virtio import is_vhost_user, kind
 from sequester.platforms.limitation import Engagement, Limits
 from sequester.platforms.registry import platforms
-from sequester.rules.virtio_setting import globals_of, setting, virtio_devices
+from sequester.rules.virtio_setting import globals_of, setting
 
 _READ = int(Limits.READ_MEMORY)
 _REFUSED = {"fs": (6, 0), "blk": (6, 0), "net": (6, 0), "rng": (10, 0), "i2c": (10, 0), "input": (10, 0)}
@@ -27,7 +27,7 @@ _NETWORK_CARDS = ("virtio-net", "e1000", "rtl8139", "i8255", "ne2k_pci", "pcnet"
 
 def _vhost_user(case: Case) -> Iterator[Breach]:
     guest, version = case.guest, case.qemu_version
-    for part, way in virtio_devices(guest):
+    for part, way in guest.virtio_devices:
         if way != "pci" or not ("netdev" in part.properties or is_vhost_user(part)):
             continue
         what = kind(part)
@@ -107,7 +107,7 @@ def _switchable(case: Case) -> Iterator[Breach]:
     if not title:
         return
     given = globals_of(guest, "iommu_platform")
-    for part, way in virtio_devices(guest):
+    for part, way in guest.virtio_devices:
         value, _ = setting(part, way, "iommu_platform", given, guest.arch)
         if truth(value) is not True:
             yield Breach(

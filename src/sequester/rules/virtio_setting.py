@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from sequester.findings.case import Case
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part, Value
-from sequester.guest.virtio import classes, transport
+from sequester.guest.virtio import classes
 
-_FAMILIES = ("virtio-", "vhost-")
 _DEFAULTS_SINCE = (6, 0)
-
-
-def virtio_devices(guest: Guest) -> Iterator[tuple[Part, str]]:
-    """Yield every virtio device with its transport, ``pci``, ``ccw`` or ``mmio``."""
-    arch = guest.arch
-    for part in guest.devices:
-        if part.type.startswith(_FAMILIES):
-            way = transport(part, arch)
-            if way:
-                yield part, way
 
 
 def defaults_given(case: Case) -> bool:
