@@ -13,6 +13,7 @@ from enum import Enum
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part
 
+_IN_MACHINE = frozenset({"pflash0", "pflash1", "igvm-cfg", "firmware"})
 _DEPTH = 8
 """No chain of block nodes under a flash is deeper; a longer one is a loop."""
 
@@ -49,7 +50,11 @@ def images(guest: Guest) -> tuple[Image, ...]:
 
 def firmware(guest: Guest) -> tuple[Image, ...]:
     """Return the firmware images that the guest names; none where it takes QEMU's default firmware."""
-    return tuple(_firmware(guest))
+    flash = [part for part in guest.of("drive") if part.get("if") == "pflash"]
+    if not flash and _IN_MACHINE.isdisjoint(guest.machine.properties):
+        bios = guest.one("bios")
+        return (Image(Use.ROM, bios.type, bios),) if bios is not None else ()
+    return tuple(_firmware(guest, flash))
 
 
 def boots(found: tuple[Image, ...]) -> Image | None:
@@ -70,14 +75,14 @@ def setting(guest: Guest, name: str) -> tuple[str, Part] | None:
     return (text, guest.machine) if text is not None else None
 
 
-def _firmware(guest: Guest) -> Iterator[Image]:
+def _firmware(guest: Guest, flash: list[Part]) -> Iterator[Image]:
     machine = guest.machine
     igvm = machine.text("igvm-cfg")
     if igvm is not None:
         declared = guest.by_id.get(igvm)
         if declared is not None:
             yield Image(Use.IGVM, declared.text("file") or "", declared)
-    units = dict(_flash_drives(guest))
+    units = dict(_units(flash))
     for unit, use in enumerate((Use.FLASH, Use.VARIABLES)):
         node = machine.get(f"pflash{unit}")
         if isinstance(node, str):
@@ -91,8 +96,7 @@ def _firmware(guest: Guest) -> Iterator[Image]:
         yield Image(Use.ROM, path, machine)
 
 
-def _flash_drives(guest: Guest) -> Iterator[tuple[int, Part]]:
-    drives = [part for part in guest.of("drive") if part.get("if") == "pflash"]
+def _units(drives: list[Part]) -> Iterator[tuple[int, Part]]:
     taken = {int(unit) for drive in drives if (unit := _unit(drive)).isdigit()}
     free = (number for number in range(len(drives) + len(taken) + 1) if number not in taken)
     for drive in drives:

@@ -73,7 +73,8 @@ class Demands:
     `vfio_since`: the QEMU release from which VFIO works; () for always, None for never.
     `huge_pages`: whether huge pages may back the guest. `hot_cpus`: whether vCPUs may be hot-plugged.
     `kernel_hashes`: the object property that measures ``-kernel``, '' where there is none; the firmware image then
-    needs all of `kernel_hash_features`. `kernel_feature`: what an image for ``-kernel`` must have, or the guest
+    needs all of `kernel_hash_features`. `hashes_need_kernel`: QEMU dies of the property without ``-kernel``.
+    `kernel_feature`: what an image for ``-kernel`` must have, or the guest
     never switches over.
     `migration_blocked`: from when on QEMU has a migration blocker, None where it has none or nobody knows
     (`HostTrustLimitation.migration` tells it to people). `vfio_note`: what else a person who assigns a host's
@@ -104,6 +105,7 @@ class Demands:
     hot_cpus: bool = True
     kernel_hashes: str = ""
     kernel_hash_features: tuple[str, ...] = ()
+    hashes_need_kernel: bool = False
     kernel_feature: str = ""
     migration_blocked: MigrationBlock | None = None
     vfio_note: str = ""

@@ -134,6 +134,7 @@ class SevSnp(HostTrustLimitation):
         hot_cpus=False,
         kernel_hashes="kernel-hashes",
         kernel_hash_features=("sev-hashes", "snp-hashes"),
+        hashes_need_kernel=True,
         migration_blocked=MigrationBlock.FROM_FIRST_RUN,
     )
     migration = (

@@ -43,7 +43,7 @@ def _unmeasured_kernel(case: Case) -> Iterator[Breach]:
     name = limitation.demands.kernel_hashes
     _, about = image_read(case)
     able = about is not None and about.features.issuperset(limitation.demands.kernel_hash_features)
-    fix = _set(case.guest, limitation, part, name) if able else ()
+    fix = _set(case.guest, limitation, part, name, True) if able else ()
     yield Breach(
         f"kernel {kernel[0]} is measured by nobody: {name} is off",
         kernel[1],
@@ -54,22 +54,36 @@ def _unmeasured_kernel(case: Case) -> Iterator[Breach]:
     )
 
 
-def _set(guest: Guest, limitation: HostTrustLimitation, part: Part, name: str) -> tuple[Change, ...]:
+def _hashes_of_nothing(case: Case) -> Iterator[Breach]:
+    limitation, part = case.limitation, case.guest.limitation
+    if limitation is None or part is None or not _hashes(limitation) or _kernel(case.guest):
+        return
+    name = limitation.demands.kernel_hashes
+    dies = limitation.demands.hashes_need_kernel
+    yield Breach(
+        f"{name} is on, and there is no kernel to hash" + (": QEMU dies of that" if dies else ""),
+        part,
+        _set(case.guest, limitation, part, name, False) if dies else (),
+        f"{part.label()} {name}=off",
+        severity=Severity.ERROR if dies else None,
+    )
+
+
+def _set(
+    guest: Guest, limitation: HostTrustLimitation, part: Part, name: str, value: bool
+) -> tuple[Change, ...]:
     prop = next((prop for prop in limitation.properties if prop.name == name), None)
     if prop is None:
         return ()
     if guest.dialect != "libvirt":
-        return (Set(part.key, name, prop.to_qemu(True)),)
-    return (Set(part.key, prop.libvirt, prop.to_libvirt(True)),) if prop.libvirt else ()
+        return (Set(part.key, name, _like(part, value)),)
+    return (Set(part.key, prop.libvirt, prop.to_libvirt(value)),) if prop.libvirt else ()
 
 
-def _hashes_of_nothing(case: Case) -> Iterator[Breach]:
-    limitation = case.limitation
-    if limitation is not None and _hashes(limitation) and not _kernel(case.guest):
-        yield Breach(
-            f"{limitation.demands.kernel_hashes} is on, and there is no kernel to hash",
-            case.guest.limitation,
-        )
+def _like(part: Part, value: bool) -> bool | str:
+    """Return a truth as this part spells its own: numbers and booleans are of JSON or TOML."""
+    structured = any(isinstance(given, (bool, int)) for given in part.properties.values())
+    return value if structured else ("on" if value else "off")
 
 
 def _ordinary_kernel(case: Case) -> Iterator[Breach]:
@@ -151,10 +165,12 @@ KERNEL_RULES: tuple[Rule, ...] = (
         "Kernel hashes without a kernel",
         Severity.NOTE,
         _hashes_of_nothing,
-        why="Only -kernel, -initrd and -append are hashed, not what the guest loads from its disk.",
-        broken="The property has no effect: QEMU 10.0 and 11.1 build the table only when there is a kernel.",
-        remedy="remove kernel-hashes, or boot with -kernel",
-        references=(_SEV_DOC,),
+        why="Only -kernel, -initrd and -append are hashed, not what the guest loads from its disk. The table is built "
+        "when a Linux kernel is loaded, and nothing else asks whether it was.",
+        broken='SEV and SEV-ES: no effect. SNP with firmware that has a page for the table: "Assertion '
+        "`sev_snp->kernel_hashes_data' failed\" (users' reports, QEMU's source; not tried, as it takes the hardware).",
+        remedy="turn kernel-hashes off, or boot with -kernel",
+        references=(_SEV_DOC, "https://github.com/kata-containers/kata-containers/issues/11785"),
         limits=_READ,
     ),
 )

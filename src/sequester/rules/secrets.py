@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sequester.findings.case import Case
 from sequester.findings.rule import Breach, Rule, Severity
@@ -19,33 +20,42 @@ _DEPTH = 4
 
 
 def _on_command_line(case: Case) -> Iterator[Breach]:
+    for found, part, holds_it in _plain_secrets(case):
+        # A report shows a part's type and how it was spelled, and is no place for the secret either.
+        shown = replace(part, spelled="", type="" if holds_it else part.type)
+        yield Breach(f"{found} on the command line", shown)
+
+
+def _plain_secrets(case: Case) -> Iterator[tuple[str, Part, bool]]:
+    """Yield what is given away, the part that does so, and whether that part's type holds the secret."""
     guest = case.guest
     for part in guest.objects:
         if part.type == "secret" and "data" in part.properties and "keyid" not in part.properties:
-            yield Breach(f"{part.label()} has its data on the command line", part)
+            yield f"{part.label()} has its data", part, False
     for group in ("spice", "iscsi"):
         for part in guest.of(group):
             if part.text("password"):
-                yield Breach(f"-{group} has its password on the command line", part)
+                yield f"-{group} has its password", part, False
     for part in guest.of("vnc"):
         if part.text("password") and part.flag("password") is None:
-            yield Breach("-vnc has its password on the command line, where QEMU takes on or off alone", part)
+            yield "-vnc has its password, where QEMU takes on or off alone,", part, False
     for part in (*guest.of("drive"), *guest.of("blockdev")):
         if name := _in_drive(part):
-            yield Breach(f"{part.label()} has a password on the command line ({name})", part)
+            named = f"{part.group} '{part.id}'" if part.id else f"a {part.group}"
+            yield f"{named} has a password ({name})", part, True
     given = setting(guest, "append")
     if given is not None:
         for word in given[0].split():
             name, _, value = word.partition("=")
             if value and (name in _CREDENTIAL or _secret_name(name)):
-                yield Breach(f"the kernel's argument {name} is a secret on the command line", given[1])
+                yield f"the kernel has a secret ({name})", given[1], given[1].group == "append"
     for part in guest.of("fw_cfg"):
         name = part.type or part.text("name") or ""
         if part.text("string") and (_secret_name(name) or name.startswith("opt/io.systemd.credentials/")):
-            yield Breach(f"fw_cfg {name} has its contents on the command line", part)
+            yield f"fw_cfg {name} has its contents", part, False
     for part in guest.of("smbios"):
         if (part.text("value") or "").startswith(_SMBIOS_CREDENTIAL):
-            yield Breach("a systemd credential is on the command line (SMBIOS type 11)", part)
+            yield "SMBIOS type 11 has a systemd credential", part, False
 
 
 def _secret_name(name: str) -> bool:
@@ -56,17 +66,30 @@ def _secret_name(name: str) -> bool:
 
 def _in_drive(part: Part) -> str:
     """Return where a disk has a password in plain text: user:password@ in an address, or Ceph's ``key=``."""
-    for name, value in (("file", part.type), *part.properties.items()):
+    if part.type and (found := _in_address(part.type)):
+        return found
+    for name, value in part.properties.items():
         if name.endswith("password"):
             return name
-        for text in _texts(value, _DEPTH):
-            if "://" in text:
-                scheme, _, rest = text.partition("://")
-                user, at, _ = rest.partition("@")
-                if at and "/" not in user and (":" in user or "%" in user):
-                    return f"in the address, {scheme.rpartition(':')[2]}"
-            elif text.startswith("rbd:") and ":key=" in text:
-                return "rbd's key="
+        if isinstance(value, str):
+            found = _in_address(value)
+        elif isinstance(value, dict):
+            found = next((found for text in _texts(value, _DEPTH) if (found := _in_address(text))), "")
+        else:
+            continue
+        if found:
+            return found
+    return ""
+
+
+def _in_address(text: str) -> str:
+    if "@" in text and "://" in text:
+        scheme, _, rest = text.partition("://")
+        user, at, _ = rest.partition("@")
+        if at and "/" not in user and (":" in user or "%" in user):
+            return f"in the address, {scheme.rpartition(':')[2]}"
+    elif ":key=" in text and text.startswith("rbd:"):
+        return "rbd's key="
     return ""
 
 
