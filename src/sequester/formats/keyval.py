@@ -25,6 +25,11 @@ def pieces(text: str, implied: str) -> list[Piece]:
     """Split an option's text. A bare first word is the value of `implied`; a bare later one means ``on``."""
     found: list[Piece] = []
     at = 0
+    if ",," not in text:
+        for said in text.split(",") if text else ():
+            found.append(_piece(text, at, at + len(said), implied if not found else ""))
+            at += len(said) + 1
+        return found
     size = len(text)
     while at <= size and size:
         end = at

@@ -5,9 +5,11 @@ A word can be spliced in the quoting it was written in, so that an edit touches 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sequester.errors import InputError
 
@@ -49,7 +51,7 @@ def read_words(source: str, name: str, style: str = "") -> Line:
     hold one argument each, unless one of them has an option and its value side by side. Everything else is read
     as a POSIX shell reads it, without expanding anything. Raises InputError for an open quote.
     """
-    breaks = tuple(i + 1 for i, char in enumerate(source) if char == "\n")
+    breaks = tuple(accumulate(len(text) + 1 for text in source.split("\n")[:-1]))
     if style == "nul" or (not style and "\0" in source):
         return Line(source, "nul", tuple(_between(source, "\0")), breaks)
     if style == "lines" or (not style and _one_a_line(source)):
@@ -128,21 +130,37 @@ def _between(source: str, separator: str) -> Iterator[Word]:
         at += len(piece) + 1
 
 
+_BETWEEN = re.compile(r"(?:\s+|\\\r?\n|#[^\n]*)*")
+"""What stands between two words: blanks, continuation lines, comments."""
+
+_PIECE = re.compile(
+    r"""([^\s'"\\;|&<>()]+)"""  # plain
+    r"""|'([^']*)'"""
+    r"""|"([^"\\$`]*)\""""  # double quotes with nothing special inside
+    r"""|(["\\][\s\S]*)""",  # anything else: read character by character
+)
+"""A piece of a word."""
+
+
 def _next(source: str, at: int, name: str) -> Word | None:
-    size = len(source)
-    while at < size:
-        char = source[at]
-        if char.isspace():
-            at += 1
-        elif source.startswith(("\\\n", "\\\r\n"), at):
-            at = source.index("\n", at) + 1
-        elif char == "#":
-            line_end = source.find("\n", at)
-            at = size if line_end < 0 else line_end
-        else:
-            break
-    if at >= size or source[at] in _OPERATORS:
+    between = _BETWEEN.match(source, at)
+    at = between.end() if between else at
+    if at >= len(source) or source[at] in _OPERATORS:
         return None
+    value: list[str] = []
+    end = at
+    while (piece := _PIECE.match(source, end)) is not None:
+        plain = piece[1] or piece[2] or piece[3]
+        if piece[4] is not None:
+            return _slowly(source, at, name)
+        value.append(plain or "")
+        end = piece.end()
+    if end < len(source) and source[end] == "'":
+        return _slowly(source, at, name)
+    return Word("".join(value), at, end)
+
+
+def _slowly(source: str, at: int, name: str) -> Word:
     value: list[str] = []
     end = at
     for _, stop, context, char in _scan(source, at):
