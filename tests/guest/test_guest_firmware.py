@@ -43,6 +43,11 @@ def test_a_rom_is_an_option_or_a_machine_property(options):
             "-blockdev driver=raw,node-name=c,file.driver=file,file.filename=/c",
             '-blockdev {"driver":"raw","node-name":"v","file":{"driver":"file","filename":"/v"}}',
         ],
+        [
+            "-machine pflash0=c,pflash1=v",
+            "-blockdev driver=raw,node-name=c,file.driver=file,file.filename=/c",
+            '-blockdev {"driver":"throttle","node-name":"v","file":{"driver":"raw","file":{"filename":"/v"}}}',
+        ],
         ["-machine pflash0=c,pflash1=v", "-drive if=none,id=c,file=/c -drive if=none,id=v,file=/v"],
     ],
 )
@@ -55,6 +60,12 @@ def test_flash_that_the_guest_may_write_is_told_apart():
     assert [image.writable for image in firmware(guest(*options))] == [False, True]
     snapshot = firmware(guest("-drive if=pflash,file=/c,snapshot=on"))
     assert [image.writable for image in snapshot] == [False]
+
+
+def test_the_format_of_flash_is_that_of_its_format_node():
+    nodes = "-blockdev driver=file,node-name=f,filename=/c -blockdev driver=qcow2,node-name=c,file=f"
+    (found_,) = firmware(guest("-machine pflash0=c", nodes))
+    assert found_.format == "qcow2"
 
 
 def test_flash_goes_before_a_rom():

@@ -13,6 +13,7 @@ from enum import Enum
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part
 
+_FORMATS = ("raw", "qcow2")
 _IN_MACHINE = frozenset({"pflash0", "pflash1", "igvm-cfg", "firmware"})
 _DEPTH = 8
 """No chain of block nodes under a flash is deeper; a longer one is a loop."""
@@ -114,26 +115,27 @@ def _drive(use: Use, drive: Part) -> Image:
 
 
 def _block(guest: Guest, use: Use, node: str) -> Image:
-    """Follow a block node to its file: ``-blockdev`` nodes by name, nested ones by JSON or dotted keys."""
+    """Follow a block node to its file: nodes by name, nested ones by JSON or by dotted keys."""
     first = guest.by_id.get(node)
     if first is None or first.group not in ("blockdev", "drive"):
         return Image(use, "", guest.machine)
     if first.group == "drive":
         return _drive(use, first)
-    part, layer = first, ""
+    layer, prefix, driver, form = first.properties, "", first.type, ""
     for _ in range(_DEPTH):
-        file = part.get(f"{layer}file")
-        if isinstance(file, dict):
-            path = file.get("filename")
-            return Image(use, path if isinstance(path, str) else "", first, first.type, _writable(first))
-        if isinstance(path := part.get(f"{layer}file.filename"), str):
-            return Image(use, path, first, first.type, _writable(first))
-        if isinstance(file, str) and (below := guest.by_id.get(file)) is not None and below is not part:
-            part = below
-            continue
-        break
-    path = part.text("filename") or ""
-    return Image(use, path, first, "" if part is first else first.type, _writable(first))
+        form = form or (driver if driver in _FORMATS else "")
+        path = layer.get(f"{prefix}filename")
+        if isinstance(path, str):
+            return Image(use, path, first, form, _writable(first))
+        below = layer.get(f"{prefix}file")
+        if isinstance(below, dict):
+            layer, prefix, driver = below, "", below.get("driver", "")
+        elif isinstance(below, str) and (named := guest.by_id.get(below)) is not None:
+            layer, prefix, driver = named.properties, "", named.type
+        else:
+            prefix += "file."
+            driver = layer.get(f"{prefix}driver", "")
+    return Image(use, "", first, form, _writable(first))
 
 
 def _writable(node: Part) -> bool:
