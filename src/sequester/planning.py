@@ -6,7 +6,6 @@ record; nothing here looks at the machine except for files that the guest itself
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from sequester.formats.argv_read import Argv
 from sequester.formats.document import Document, Written
 from sequester.formats.sources import FORMATS, write
 from sequester.guest.change import Add, Change, Set
+from sequester.guest.firmware import images
 from sequester.guest.guest import LIMITATION_PROPERTIES, Guest
 from sequester.guest.part import Part, Value
 from sequester.platforms.limitation import HostTrustLimitation
@@ -106,6 +106,8 @@ class Plan:
 
     def diff(self) -> str:
         """Return the change to the source as a unified diff."""
+        import difflib
+
         old = self.document.edited(()).text.splitlines(keepends=True)
         new = self.to(self.document.format).text.splitlines(keepends=True)
         name = self.document.name
@@ -313,11 +315,12 @@ def _qemu(guest: Guest, host: HostFacts | None) -> QemuFacts | None:
 
 
 def _firmware(guest: Guest) -> dict[str, Firmware]:
-    from sequester.guest.firmware import images
-    from sequester.host.firmware import inspect
+    paths = sorted({image.path for image in images(guest) if image.path and os.path.exists(image.path)})
+    if not paths:
+        return {}
+    from sequester.host.firmware import inspect  # only where there is an image to look into
 
-    paths = {image.path for image in images(guest) if image.path}
-    return {path: inspect(path) for path in sorted(paths) if os.path.exists(path)}
+    return {path: inspect(path) for path in paths}
 
 
 def _absent(limitation: HostTrustLimitation) -> frozenset[str]:

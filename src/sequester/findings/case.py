@@ -18,7 +18,7 @@ ASSUMED_QEMU: Version = (7, 2)
 """What is assumed of a QEMU that nobody named: no older release is still maintained by a distribution."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Firmware:
     """What a firmware image says of itself.
 
@@ -33,7 +33,7 @@ class Firmware:
     error: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """What a rule may look at.
 

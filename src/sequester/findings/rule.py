@@ -22,7 +22,7 @@ class Severity(IntEnum):
     ERROR = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Breach:
     """One place where a rule does not hold.
 
@@ -64,7 +64,7 @@ class Rule:
     unlimited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """A breach as it is reported: the rule, the place and what was found there."""
 

@@ -25,7 +25,7 @@ _MERGED = frozenset({"machine", "m", "smp", "boot", "overcommit", "name"})
 _LIKELY_QEMU = ("qemu-system-", "qemu-kvm", "kvm", "qemu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Argv:
     """A command line that was read: the guest, and which words make which part.
 

@@ -18,7 +18,7 @@ _OPERATORS = frozenset(";|&<>()")
 _IN_DOUBLE = frozenset('"\\$`\n')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Word:
     """One argument: its value, and where its raw text stands in the source (offsets in characters)."""
 
@@ -27,7 +27,7 @@ class Word:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Line:
     """A command line: its source, how it is written (``shell``, ``lines``, ``nul``, ``argv``) and its words.
 

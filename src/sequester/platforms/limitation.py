@@ -52,7 +52,7 @@ class MigrationBlock(Enum):
     FROM_SWITCHOVER = "from its switchover on"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Demands:
     """What a platform needs of the rest of the guest. An empty or None field demands nothing.
 
@@ -111,7 +111,7 @@ class Demands:
     vfio_note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Libvirt:
     """How libvirt's ``<launchSecurity>`` spells a platform; property spellings are in `Property.libvirt`.
 
@@ -123,7 +123,7 @@ class Libvirt:
     required: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HostTrustLimitation:
     """The one object that a guest's trust limitation points at: a platform with this guest's properties.
 

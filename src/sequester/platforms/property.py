@@ -11,7 +11,7 @@ from typing import Any
 from sequester.guest.part import Value, truth
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PropertyFault:
     """Something wrong with one property: its name, one line of what, and whether it is fatal."""
 
@@ -20,7 +20,7 @@ class PropertyFault:
     fatal: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bit:
     """A named bit of a policy: its number, its name in the manual, and what it means when set."""
 
@@ -29,7 +29,7 @@ class Bit:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unsigned:
     """A number of `bits` bits: an integer, or text in decimal, hex (0x) or octal as QEMU reads it.
 
@@ -79,7 +79,7 @@ class Unsigned:
         return number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Boolean:
     """On or off, in any of QEMU's or libvirt's spellings. `inverted` for libvirt's ``vcek``."""
 
@@ -95,7 +95,7 @@ class Boolean:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OneOf:
     """One of a few words; booleans count as ``on`` and ``off``."""
 
@@ -113,7 +113,7 @@ class OneOf:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bytes:
     """Base64 of exactly `length` bytes."""
 
@@ -135,7 +135,7 @@ class Bytes:
         return base64.b64encode(value).decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Text:
     """Text: a path, mostly."""
 
@@ -150,7 +150,7 @@ class Text:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SocketAddress:
     """QEMU's SocketAddress, a structure; a bare path stands for a UNIX socket."""
 
@@ -170,7 +170,7 @@ class SocketAddress:
 Kind = Unsigned | Boolean | OneOf | Bytes | Text | SocketAddress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Property:
     """One property of a platform's QEMU object.
 

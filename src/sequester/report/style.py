@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
@@ -23,6 +22,8 @@ class Style:
 
 def wrapped(text: str, indent: str = "", width: int = 100) -> str:
     """Fold text to lines that begin with `indent`; long words stay whole."""
+    import textwrap
+
     return textwrap.fill(
         " ".join(text.split()),
         width,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from sequester.findings.rule import Finding, Severity
-from sequester.planning import Plan
 from sequester.report.style import Style, wrapped
+
+if TYPE_CHECKING:
+    from sequester.planning import Plan
 
 Checked = Sequence[tuple[str, Sequence[Finding]]]
 """What was checked: (name of the document, its findings)."""

@@ -16,7 +16,7 @@ ROUNDS = 6
 """A fix may make another rule apply; no sound set of rules needs more rounds than this to settle."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """Which rules count: codes or their beginnings, to select, to ignore, and to report as notes only."""
 
@@ -40,7 +40,7 @@ class Selection:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Applied:
     """One change that a rule made: which, where, and what it says."""
 
