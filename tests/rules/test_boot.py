@@ -223,6 +223,7 @@ def test_half_an_image_is_right_in_flash():
 # SQ405, SQ406, SQ407
 
 
+VARIABLES = "-drive if=pflash,file=/fw,readonly=on,format=raw -drive if=pflash,file=/vars,format=raw"
 SECURE = ("-global driver=cfi.pflash01,property=secure,value={}", "-global cfi.pflash01.secure={}")
 
 
@@ -239,9 +240,7 @@ def test_files_that_are_not_there_are_named():
     listed = found(RULES, text, "SQ406", absent=absent)
     assert [f.found for f in listed] == [f"there is no file {path}" for path in ("/fw", "/k", "/i")]
     assert found(RULES, text, "SQ406") == []
-
-
-VARIABLES = "-drive if=pflash,file=/fw,readonly=on,format=raw -drive if=pflash,file=/vars,format=raw"
+    assert found(RULES, f"{SEV} {VARIABLES}", "SQ406", absent=frozenset({"/vars"})) == []
 
 
 @pytest.mark.parametrize("guest", [SEV, SEV_ES])

@@ -241,9 +241,9 @@ RULES: tuple[Rule, ...] = (
         why="virtio-mem works by discarding memory, and a platform that pins memory forbids that. Where memory is "
         "private until the guest shares it, the guest must accept what is plugged in, and Linux does not yet.",
         broken='SEV and SEV-ES: "Discarding RAM is disabled" when QEMU starts; s390: the guest\'s switchover is '
-        'refused ("protected VMs: cannot disable RAM discard"). SNP and TDX, QEMU 10.1 to 11.0: "Failed to set '
-        'RamDiscardManager"; otherwise the guest dies when it touches what it has not accepted: UEFI has no way yet '
-        "to tell it (draft of July 2026). From the sources of QEMU and edk2; without the machine property 7.2, 10.0 "
+        'refused ("protected VMs: cannot disable RAM discard"). SNP and TDX: QEMU from 10.1 on may refuse virtio-mem '
+        '("Failed to set RamDiscardManager"); else the guest dies when it touches what it has not accepted: UEFI has '
+        "no way yet to tell it (draft of July 2026). From the sources of QEMU and edk2; without the machine property 7.2, 10.0 "
         "and 11.1 take both devices.",
         remedy="give the guest all its memory at start (-m)",
         references=(
@@ -262,7 +262,7 @@ RULES: tuple[Rule, ...] = (
         broken='Linux 6.1 on QEMU 7.2 and 11.1 with iommu_platform=on: "virtio_balloon virtio0: virtio: device '
         "refuses features: 3\", and no driver is bound; with iommu_platform=off it binds. So the host's `balloon` "
         "command changes nothing in a protected guest, and free pages are never reported. Harmless otherwise.",
-        remedy="nothing needs to be done; leave it out to be told the truth (libvirt: <memballoon model='none'/>)",
+        remedy="leave it out (libvirt: <memballoon model='none'/>), or keep it and expect nothing of it",
         references=(
             "Linux drivers/virtio/virtio_balloon.c, virtballoon_validate",
             "QEMU hw/virtio/virtio.c, virtio_validate_features",
