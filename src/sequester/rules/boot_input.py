@@ -92,9 +92,10 @@ INPUT_RULES: tuple[Rule, ...] = (
         _shim,
         why="The hash table has entries for kernel, initrd and command line alone. Firmware that knows the file "
         "etc/boot/shim starts it instead of the kernel.",
-        broken="Debian's OVMF.amdsev.fd (edk2 of 2026) on QEMU 11.1, with a right hash table for one kernel in memory "
-        "and another kernel as -shim: the other one boots, and so it does with -fw_cfg name=etc/boot/shim. The launch "
-        "measurement is the same with and without. A host can add either at any start. -shim came with QEMU 10.0.",
+        broken="Debian's OVMF.amdsev.fd (2026.08) on QEMU 11.1 under TCG, with a right hash table for one kernel in "
+        "memory and another kernel as -shim: the other one boots, and so it does with -fw_cfg name=etc/boot/shim. QEMU "
+        "hashes neither, so the launch measurement stays the same, and a host can add either at any start. -shim came "
+        "with QEMU 10.0.",
         remedy="boot without a shim, from firmware that does not look for one, and have the guest check what it runs",
         references=(
             "QEMU hw/i386/x86-common.c, x86_load_linux",

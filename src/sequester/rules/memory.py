@@ -243,8 +243,8 @@ RULES: tuple[Rule, ...] = (
         broken='SEV and SEV-ES: "Discarding RAM is disabled" when QEMU starts; s390: the guest\'s switchover is '
         'refused ("protected VMs: cannot disable RAM discard"). SNP and TDX: QEMU from 10.1 on may refuse virtio-mem '
         '("Failed to set RamDiscardManager"); else the guest dies when it touches what it has not accepted: UEFI has '
-        "no way yet to tell it (draft of July 2026). From the sources of QEMU and edk2; without the machine property 7.2, 10.0 "
-        "and 11.1 take both devices.",
+        "no way yet to tell it (draft of July 2026). From the sources of QEMU and edk2; without the machine property "
+        "7.2, 10.0 and 11.1 take both devices.",
         remedy="give the guest all its memory at start (-m)",
         references=(
             "QEMU hw/virtio/virtio-mem.c, system/physmem.c",
