@@ -20,7 +20,8 @@ _POLL_SECONDS = 0.5
 class Result:
     """What a simulated guest turned out to be.
 
-    `devices` is QEMU's view; `seen` the guest's own lines, empty for a guest that is not ours. `status` is QEMU's exit status.
+    `devices` is QEMU's view; `seen` the guest's own lines, empty for a guest that is not ours.
+    `status` is QEMU's exit status.
     """
 
     devices: tuple[Negotiated, ...]
