@@ -159,9 +159,9 @@ RULES: tuple[Rule, ...] = (
         why="The policy is what the firmware holds the host to. With debugging allowed the host may have any page of "
         "the guest decrypted, at any time, and change it.",
         broken="SEV: the firmware's DBG_DECRYPT and DBG_ENCRYPT work (Linux KVM_SEV_DBG_DECRYPT); SNP: "
-        "SNP_DBG_DECRYPT; TDX: off-TD debug. The guest cannot tell, only its evidence shows the bit. QEMU 7.2, 10.0 "
-        "and 11.1 take such a policy silently; for TDX they refuse the bit. From the manuals; not tried, as it takes "
-        "the hardware.",
+        "SNP_DBG_DECRYPT; TDX: off-TD debug. The guest cannot tell, only its evidence shows the bit. From the manuals; "
+        "not tried, as it takes the hardware. QEMU 7.2, 10.0 and 11.1 make an object with such a policy without a "
+        "word; TDX's bit they refuse at launch.",
         remedy="forbid it in the policy (SEV: set bit 0; SNP: clear bit 19; TDX attributes: clear bit 0)",
         references=(_SEV_API, _SNP_ABI),
         limits=_READ,
