@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sequester.formats import argv_options as options
-from sequester.formats.argv_read import Argv, normal
 from sequester.formats.argv_write import arguments, shell_text
 from sequester.formats.document import Written
 from sequester.formats.keyval import escape, pieces
 from sequester.formats.words import Word, quote, read_words, spliced
 from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
 from sequester.guest.part import Part, Value
+
+if TYPE_CHECKING:
+    from sequester.formats.argv_read import Argv
 
 _SHOWN = {True: "on", False: "off"}
 
@@ -144,7 +147,7 @@ class _Editor:
             return True
         found = None
         for piece in pieces(text, options.IMPLIED[group]):
-            if normal(group, piece) == name:
+            if options.normal(group, piece) == name:
                 found = piece
         if found is None:
             return False
@@ -188,7 +191,7 @@ class _Editor:
             kept = [
                 text[piece.start : piece.end]
                 for piece in pieces(text, options.IMPLIED[group])
-                if normal(group, piece) != name
+                if options.normal(group, piece) != name
             ]
             joined = ",".join(kept)
             if not joined:

@@ -5,6 +5,8 @@ Source: QEMU qemu-options.hx, compared with ``-help`` of 7.2 and 11.1 for x86_64
 
 from __future__ import annotations
 
+from sequester.formats.keyval import Piece
+
 FLAGS = frozenset(
     {
         "-preconfig",
@@ -123,3 +125,10 @@ REFUSED = {
 def option_of(group: str) -> str:
     """Return the option that declares parts of a group: the limitation is an object."""
     return "object" if group == "limitation" else group
+
+
+def normal(option: str, piece: Piece) -> str:
+    """Return a key as the model holds it: QEMU takes ``_`` for ``-`` in machine properties and CPU features."""
+    if option == "machine" or (option == "cpu" and piece.form in "+-="):
+        return piece.name.replace("_", "-") if option == "machine" else piece.name
+    return piece.name

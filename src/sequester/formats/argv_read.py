@@ -10,7 +10,7 @@ from sequester.errors import InputError
 from sequester.formats import argv_options as options
 from sequester.formats.argv_implied import implied_devices
 from sequester.formats.document import Written
-from sequester.formats.keyval import Piece, pieces
+from sequester.formats.keyval import pieces
 from sequester.formats.words import Line, Word, from_argv, read_words
 from sequester.guest.change import Change
 from sequester.guest.guest import Guest, NotCarried, complete
@@ -226,19 +226,12 @@ def _keyval(reading: _Reading, at: int, option: str, text: str) -> None:
     kind = ""
     properties: dict[str, Value] = {}
     for piece in pieces(text, implied):
-        name = normal(option, piece)
+        name = options.normal(option, piece)
         if implied and name == implied:
             kind = piece.value
         else:
             properties[name] = piece.value
     _part(reading, at, option, kind, properties)
-
-
-def normal(option: str, piece: Piece) -> str:
-    """Return a key as the model holds it: QEMU takes ``_`` for ``-`` in machine properties and CPU features."""
-    if option == "machine" or (option == "cpu" and piece.form in "+-="):
-        return piece.name.replace("_", "-") if option == "machine" else piece.name
-    return piece.name
 
 
 def _part(reading: _Reading, at: int, group: str, kind: str, properties: dict[str, Value]) -> None:
