@@ -258,8 +258,8 @@ RULES = (
         Severity.ERROR,
         _unnamed_object,
         why="QEMU creates the object and then nothing uses it: protection hangs on the machine property alone.",
-        broken="QEMU 7.2, 10.0 and 11.1 start an ordinary, unprotected guest, under KVM and TCG alike, without a "
-        "word: no warning, exit status 0.",
+        broken="With sev-guest, QEMU 7.2, 10.0 and 11.1 start an ordinary, unprotected guest, under KVM and TCG alike, "
+        "without a word. With a tdx-guest that nothing names, 11.1 dies (SIGABRT under TCG, SIGSEGV under KVM).",
         remedy="name the object in -machine confidential-guest-support=ID",
         references=(_CGS_DOC,),
         unlimited=True,
