@@ -27,7 +27,12 @@ class SequesterError(Exception):
             text += f": {self.why}"
         if self.remedy:
             text += f" ({self.remedy})"
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Return text with what does not show as itself spelled out: input must not steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class InputError(SequesterError):

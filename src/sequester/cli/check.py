@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sequester.cli.arguments import add_host, coloured, the_host
 from sequester.cli.output import say, write_out
@@ -15,6 +16,9 @@ from sequester.formats.document import Document
 from sequester.formats.sources import from_argv, open_guest
 from sequester.planning import check
 from sequester.rules.engine import Selection
+
+if TYPE_CHECKING:
+    from sequester.report.sarif import Replacement
 
 _PATIENCE = 1.0
 """Seconds after which progress is shown."""
@@ -54,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     here = arguments.host in (None, "local")
     checked: list[tuple[str, tuple[Finding, ...]]] = []
+    fixes: dict[Finding, Replacement] = {}
     unread = 0
     for document in _documents(arguments):
         if isinstance(document, InputError):
@@ -61,8 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
             unread += 1
         else:
             checked.append((document.name, check(document, host, selection, here)))
+            if arguments.format == "sarif":
+                fixes |= _fixes(document, checked[-1][1])
     if checked or arguments.format != "text":
-        write_out(_report(arguments.format, checked, arguments.output), arguments.output)
+        write_out(_report(arguments.format, checked, fixes, arguments.output), arguments.output)
     if unread:
         return 2
     return int(any(f.severity > Severity.NOTE for _, findings in checked for f in findings))
@@ -86,16 +93,29 @@ def _documents(arguments: argparse.Namespace) -> Iterator[Document | InputError]
         sys.stderr.write("\r\033[K")
 
 
-def _report(form: str, checked: list[tuple[str, tuple[Finding, ...]]], output: str | None) -> str:
+def _fixes(document: Document, findings: tuple[Finding, ...]) -> dict[Finding, Replacement]:
+    from sequester.report.sarif import replacements
+
+    return replacements(document, findings)
+
+
+def _report(
+    form: str,
+    checked: list[tuple[str, tuple[Finding, ...]]],
+    fixes: dict[Finding, Replacement],
+    output: str | None,
+) -> str:
     if form == "json":
         from sequester.report.json_report import report
-    elif form == "sarif":
-        from sequester.report.sarif import report
-    else:
-        from sequester.report.text import report as text
 
-        return text(checked, coloured=output is None and coloured())
-    return report(checked)
+        return report(checked)
+    if form == "sarif":
+        from sequester.report.sarif import report as sarif
+
+        return sarif(checked, fixes)
+    from sequester.report.text import report as text
+
+    return text(checked, coloured=output is None and coloured())
 
 
 def _codes(said: list[str]) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """A breach as it is reported: the rule, the place and what was found there."""
+    """A breach as it is reported: the rule, the place and what was found there, and the changes that would mend it."""
 
     rule: Rule
     severity: Severity
@@ -75,6 +75,7 @@ class Finding:
     remedy: str = ""
     fixable: bool = False
     change: str = ""
+    fix: tuple[Change, ...] = ()
 
     @property
     def code(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sequester.errors import printable
 from sequester.findings.rule import Finding, Severity
 from sequester.report.style import Style, wrapped
 
@@ -30,15 +31,15 @@ def plan_report(plan: Plan, lost: Sequence[str], coloured: bool = False) -> str:
     """Return what a plan changed, what it could not mend, and what the format could not say."""
     style = Style(coloured)
     name = plan.document.name
-    lines = [style.paint(f"{name}: {plan.limitation.title}", "bold")]
+    lines = [style.paint(printable(f"{name}: {plan.limitation.title}"), "bold")]
     if plan.chosen:
         lines.append(f"  + limitation {plan.limitation.name}")
-    lines += [f"  + {a.rule.code}  {a.breach.change or a.breach.found}" for a in plan.applied]
+    lines += [f"  + {a.rule.code}  {printable(a.breach.change or a.breach.found)}" for a in plan.applied]
     if not plan.changes:
         lines.append("  nothing had to be changed")
     for finding in plan.findings:
         lines += _finding(name, finding, style)
-    lines += [style.paint(f"  not carried over: {what}", "yellow") for what in lost]
+    lines += [style.paint(f"  not carried over: {printable(what)}", "yellow") for what in lost]
     if plan.refused:
         lines.append(
             style.paint("refused: this guest would not start, or would start unprotected", "red", "bold")
@@ -56,9 +57,10 @@ def _finding(name: str, finding: Finding, style: Style) -> Iterator[str]:
     word = style.paint(finding.severity.name.lower(), *_COLOURS[finding.severity])
     label = finding.part.label() if finding.part is not None and finding.part.type else ""
     of = f"{label}: " if label and label not in finding.found else ""
-    yield f"{style.paint(place(name, finding), 'bold')}: {word} {finding.code}: {of}{finding.found}"
+    where = style.paint(printable(place(name, finding)), "bold")
+    yield f"{where}: {word} {finding.code}: {printable(of + finding.found)}"
     if finding.remedy:
-        yield wrapped(f"→ {finding.remedy}", "    ")
+        yield wrapped(printable(f"→ {finding.remedy}"), "    ")
 
 
 def _summary(checked: Checked, style: Style) -> str:

@@ -131,6 +131,7 @@ def _finding(rule: Rule, breach: Breach, lowered: tuple[str, ...]) -> Finding:
         breach.remedy or rule.remedy,
         bool(breach.fix),
         breach.change,
+        breach.fix,
     )
 
 
