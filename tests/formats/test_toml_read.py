@@ -330,3 +330,20 @@ def test_any_type_anywhere_is_a_guest_or_an_error_with_its_place(document: dict[
         assert said.startswith("web.toml")
         assert "\n" not in said
         assert len(said) < 400
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "guest-toml.md"
+EXAMPLES = [part.partition("```")[0] for part in PAGE.read_text(encoding="utf-8").split("```toml\n")[1:]]
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_every_example_of_the_page_is_a_guest(text: str) -> None:
+    assert argv(text)
+
+
+def test_the_page_names_every_setting_and_section() -> None:
+    from sequester.formats.toml_sections import NETWORK_KEYS, SECTIONS
+
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(f"`[[{name}]]`" in page for name in SECTIONS)
+    assert all(f"`{key}`" in page for keys in NETWORK_KEYS.values() for key in keys)

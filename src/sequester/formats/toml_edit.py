@@ -38,8 +38,8 @@ _KEY_OF = {
 _KEPT_BY_DEFAULT = frozenset({"machine", "cpu", "m", "smp", "accel", "display", "nodefaults"})
 """Parts that come back when the file does not mention them."""
 
-_NEEDED = frozenset({"cid", "directory", "host", "socket", "sysfsdev", "tag"})
-"""Keys that their sections cannot be without."""
+_NEEDED = frozenset({"cid", "directory", "host", "security", "socket", "source", "sysfsdev", "tag"})
+"""Keys that their sections cannot be without, or without which something else is meant."""
 
 _SECTION_KEY = {"device": "driver", "object": "qom-type"}
 

@@ -1,4 +1,4 @@
-"""Reads our own short TOML guest: the pleasant way to write one by hand. `docs/guest.md` is its page."""
+"""Reads our own short TOML guest: the pleasant way to write one by hand. `docs/guest-toml.md` is its page."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ class _Reader:
                     "drive",
                     table.text(key),
                     flash,
-                    Origin(("firmware",), key, {"format": "format"}, "-"),
+                    Origin(("firmware",), key, {}, "-"),
                     line,
                     "[firmware]",
                 )
