@@ -75,4 +75,4 @@ def _error(text: str, as_json: bool) -> int:
     if not found:
         raise InputError("an empty text explains nothing", code="usage.text")
     sys.stdout.write(faults_json(found) if as_json else as_text(found, coloured=coloured()))
-    return 0
+    return int(not any(explanation.known for explanation in found))
