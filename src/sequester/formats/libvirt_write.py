@@ -8,6 +8,8 @@ ports and bridges that a guest needs.
 
 from __future__ import annotations
 
+import re
+
 from sequester.formats.document import Written
 from sequester.formats.libvirt import write_chardevs, write_devices, write_disks, write_machine, write_network
 from sequester.formats.libvirt.editing import ORDER
@@ -66,6 +68,7 @@ _SILENT = frozenset(
 )
 """Options that are written elsewhere, that are libvirt's own affair, or that it does by itself."""
 
+_UUID = re.compile(r"[a-fA-F0-9]{8}(-?[a-fA-F0-9]{4}){3}-?[a-fA-F0-9]{12}")
 _MONITOR_OBJECT = "monitor-qmp"
 _MONITORS = frozenset({"mon", "monitor", "qmp", "qmp-pretty"})
 _LIMITATION_FILES = frozenset({"dhCert", "session"})
@@ -77,10 +80,7 @@ def write_xml(guest: Guest) -> Written:
     """Return the guest as domain XML. Its limitation is in libvirt's dialect already."""
     writing = Writing(guest)
     writing.domain.attributes["type"] = write_machine.domain_type(writing)
-    writing.child("name").text = guest.name or "guest"
-    uuid = guest.one("uuid")
-    if uuid is not None:
-        writing.child("uuid").text = uuid.type
+    _identity(writing)
     write_machine.main_memory(writing)
     write_machine.virtual_cpus(writing)
     _io_threads(writing)
@@ -110,6 +110,19 @@ def write_xml(guest: Guest) -> Written:
     _only_sayable(writing, writing.domain)
     text = "\n".join(render(writing.domain)) + "\n"
     return Written(text, tuple(dict.fromkeys(writing.lost)))
+
+
+def _identity(writing: Writing) -> None:
+    name = writing.guest.name.strip() or "guest"
+    if "/" in name or "\n" in name:
+        writing.lose(f"name {name}: libvirt takes no slash or line break in it")
+        name = name.replace("/", "-").replace("\n", " ")
+    writing.child("name").text = name
+    uuid = writing.guest.one("uuid")
+    if uuid is not None and _UUID.fullmatch(uuid.type):
+        writing.child("uuid").text = uuid.type
+    elif uuid is not None:
+        writing.lose(f"uuid {uuid.type}")
 
 
 def _io_threads(writing: Writing) -> None:

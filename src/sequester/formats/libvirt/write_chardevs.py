@@ -74,7 +74,7 @@ def serial_option(writing: Writing, part: Part) -> None:
             writing.finish(character)
     elif what == "file":
         node.attributes["type"] = "file"
-        writing.element(node, "source", path=rest)
+        writing.element(node, "source", path=writing.path(rest, "the file of a serial port"))
     elif what == "null":
         node.attributes["type"] = "null"
     elif what != "pty":
@@ -110,12 +110,14 @@ def source(writing: Writing, said: Said, node: Node) -> None:
         node.attributes["type"] = _VALUES[what]
         path = said.take("path")
         if path and node.attributes["type"] in ("file", "pipe", "dev"):
+            path = writing.path(path, "the file of a character device")
             writing.element(node, "source", path=path, append=said.flag("append"))
     else:
         writing.lose(f"{said.part.label()}: a pseudo terminal stands in its place")
         said.left.clear()
     log = said.take("logfile")
     if log:
+        log = writing.path(log, "the log of a character device")
         writing.element(node, "log", file=log, append=said.flag("logappend"))
     said.drop("mux", "signal")
 
@@ -127,16 +129,18 @@ def _socket(writing: Writing, said: Said, node: Node) -> None:
     mode = "bind" if server else "connect"
     if path is not None:
         node.attributes["type"] = "unix"
-        child = writing.element(node, "source", mode=mode, path=path)
+        child = writing.element(
+            node, "source", mode=mode, path=writing.path(path, "the socket of a character device")
+        )
     else:
         node.attributes["type"] = "tcp"
         child = writing.element(
             node, "source", mode=mode, host=said.take("host") or "127.0.0.1", service=said.take("port")
         )
         writing.element(node, "protocol", type="telnet" if said.flag("telnet") == "on" else "raw")
-    again = said.take("reconnect-ms")
+    again = said.number("reconnect-ms")
     seconds = int(again) // 1000 if again and again.isdecimal() else None
-    if seconds is None and (again := said.take("reconnect")) and again.isdecimal():
+    if seconds is None and (again := said.number("reconnect")) and again.isdecimal():
         seconds = int(again)
     if seconds:
         writing.element(child, "reconnect", enabled="yes", timeout=str(seconds))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from sequester.formats.libvirt.controllers import SCSI_MODELS, USB_MODELS
 from sequester.formats.libvirt.display import SOUND, VIDEO
-from sequester.formats.libvirt.hostdevs import MEDIATED
 from sequester.formats.libvirt.write_network import rom_of
 from sequester.formats.libvirt.write_virtio import driver_options, settle_versions, with_driver
 from sequester.formats.libvirt.writing import Said, Writing
 from sequester.formats.xml_splice import Node
 from sequester.guest.part import Part
 from sequester.guest.virtio import kind
+
+_PCI = re.compile(r"(?:[0-9a-fA-F]{1,4}:)?[0-9a-fA-F]{1,2}:[0-1]?[0-9a-fA-F](?:\.[0-7])?")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Write = Callable[[Writing, Said], None]
 
@@ -62,6 +65,11 @@ def device(writing: Writing, part: Part) -> bool:
         write = _watchdog
     if write is None:
         return False
+    tag = _ONCE.get(write)
+    if tag is not None and any(node.tag == tag for node in writing.devices.children):
+        writing.lose(f"{part.label()}: libvirt takes one <{tag}>")
+        writing.used.add(part.key)
+        return True
     write(writing, said)
     writing.finish(said)
     return True
@@ -78,15 +86,17 @@ def _balloon(writing: Writing, said: Said) -> None:
 
 def _random(writing: Writing, said: Said) -> None:
     node = writing.device("rng", model=settle_versions(said) or "virtio")
-    most, period = said.take("max-bytes"), said.take("period")
-    if most:
+    most, period = said.number("max-bytes"), said.number("period")
+    if most and most != "0":
         writing.element(node, "rate", bytes=most, period=period)
     source = writing.referred(said, "rng", "object")
     model = source.part.type.removeprefix("rng-") if source is not None else "builtin"
     backend = writing.element(node, "backend", model=model if model in ("random", "builtin") else "builtin")
     if source is not None:
         if model == "random":
-            backend.text = source.take("filename") or "/dev/urandom"
+            backend.text = writing.path(
+                source.take("filename") or "/dev/urandom", "the source of random numbers"
+            )
         elif model != "builtin":
             writing.lose(f"{source.part.label()}: QEMU's own generator stands in its place")
             writing.referred(source, "chardev", "chardev")
@@ -97,10 +107,10 @@ def _random(writing: Writing, said: Said) -> None:
 def _serial_controller(writing: Writing, said: Said) -> None:
     index = sum(1 for node in writing.devices.children if node.attributes.get("type") == "virtio-serial")
     node = writing.device("controller", type="virtio-serial", index=str(index), model=settle_versions(said))
-    ports = said.take("max_ports")
+    ports = said.number("max_ports")
     if ports:
         node.attributes["ports"] = ports
-    vectors = said.take("vectors")
+    vectors = said.number("vectors")
     if vectors:
         node.attributes["vectors"] = vectors
     with_driver(said, node)
@@ -119,7 +129,7 @@ def _scsi(writing: Writing, said: Said) -> None:
         ("cmd_per_lun", "cmd_per_lun"),
         ("max_sectors", "max_sectors"),
     ):
-        value = said.take(prop)
+        value = said.number(prop)
         if value and value != "0":
             driver.attributes[attribute] = value
     thread = said.take("iothread")
@@ -139,11 +149,11 @@ def _usb_controller(writing: Writing, said: Said) -> None:
     if said.part.text("masterbus"):
         index = writing.usb.get((said.take("masterbus") or "").removesuffix(".0"), 0)
         node = writing.device("controller", type="usb", index=str(index), model=model)
-        writing.element(node, "master", startport=said.take("firstport") or "0")
+        writing.element(node, "master", startport=said.number("firstport") or "0")
         return
     index = writing.usb.setdefault(said.part.id, len(writing.usb))
     node = writing.device("controller", type="usb", index=str(index), model=model)
-    ports = said.take("p2") or said.take("p3")
+    ports = said.number("p2") or said.number("p3")
     said.drop("p3")
     if ports:
         node.attributes["ports"] = ports
@@ -155,7 +165,7 @@ def _video(writing: Writing, said: Said) -> None:
     virtio = driver.startswith(("virtio-", "vhost-user-"))
     model = writing.element(node, "model", type="virtio" if virtio else _VIDEO[driver])
     if virtio:
-        outputs = said.take("max_outputs")
+        outputs = said.number("max_outputs")
         if outputs:
             model.attributes["heads"] = outputs
         blob = said.flag("blob")
@@ -171,10 +181,10 @@ def _video(writing: Writing, said: Said) -> None:
             node.children.insert(0, driver_node)
         settle_versions(said)
     else:
-        memory = said.take("vgamem_mb")
+        memory = said.number("vgamem_mb")
         if memory and memory.isdecimal() and driver in ("VGA", "vmware-svga"):
             model.attributes["vram"] = str(int(memory) * 1024)
-    width, height = said.take("xres"), said.take("yres")
+    width, height = said.number("xres"), said.number("yres")
     if width and height:
         writing.element(model, "resolution", x=width, y=height)
 
@@ -185,7 +195,7 @@ def _sound(writing: Writing, said: Said) -> None:
     writing.referred(said, "audiodev", "audiodev")
     said.drop("audiodev")
     if virtio:
-        streams = said.take("streams")
+        streams = said.number("streams")
         if streams:
             node.attributes["streams"] = streams
         with_driver(said, node)
@@ -211,13 +221,13 @@ def _virtio_input(writing: Writing, said: Said) -> None:
     node = writing.device("input", type=what, bus="virtio")
     with_driver(said, node)
     if what == "passthrough":
-        writing.element(node, "source", evdev=said.take("evdev"))
+        writing.element(node, "source", evdev=writing.path(said.take("evdev") or "", "the event device"))
     settle_versions(said)
 
 
 def _vsock(writing: Writing, said: Said) -> None:
     node = writing.device("vsock", model=settle_versions(said) or "virtio")
-    cid = said.take("guest-cid")
+    cid = said.number("guest-cid")
     if cid is not None and cid.isdecimal() and int(cid) < 3:
         writing.lose(f"guest-cid={cid} of {said.part.label()}: libvirt finds a free one")
         cid = None
@@ -230,7 +240,7 @@ def _crypto(writing: Writing, said: Said) -> None:
     node = writing.device("crypto", model="virtio", type="qemu")
     source = writing.referred(said, "cryptodev", "object")
     model = source.part.type.removeprefix("cryptodev-backend-") if source is not None else "builtin"
-    queues = source.take("queues") if source is not None else None
+    queues = source.number("queues") if source is not None else None
     writing.element(
         node, "backend", model=model if model in ("builtin", "lkcf") else "builtin", queues=queues
     )
@@ -245,10 +255,10 @@ def _filesystem(writing: Writing, said: Said) -> None:
         node = writing.device(
             "filesystem", type="mount", accessmode="passthrough", model=settle_versions(said)
         )
-        driver = writing.element(node, "driver", type="virtiofs", queue=said.take("queue-size"))
+        driver = writing.element(node, "driver", type="virtiofs", queue=said.number("queue-size"))
         character = writing.referred(said, "chardev", "chardev")
         path = character.take("path") if character is not None else None
-        writing.element(node, "source", socket=path)
+        writing.element(node, "source", socket=writing.path(path or "", "the socket of virtiofsd"))
         if character is not None:
             writing.finish(character)
         driver_options(said, driver)
@@ -271,9 +281,9 @@ def _filesystem(writing: Writing, said: Said) -> None:
     driver_options(said, driver)
     tag = said.take("mount_tag")
     if shared is not None:
-        if shared.take("writeout") == "immediate":
+        if shared.word("writeout", "immediate"):
             driver.attributes["wrpolicy"] = "immediate"
-        writing.element(node, "source", dir=shared.take("path"))
+        writing.element(node, "source", dir=writing.path(shared.take("path") or "", "the shared folder"))
         writing.element(node, "target", dir=tag or shared.take("mount_tag"))
         if shared.flag("readonly") == "on":
             writing.element(node, "readonly")
@@ -283,7 +293,7 @@ def _filesystem(writing: Writing, said: Said) -> None:
 def _host_pci(writing: Writing, said: Said) -> None:
     host = said.take("host")
     sysfs = said.take("sysfsdev") or ""
-    if host:
+    if host and _PCI.fullmatch(host):
         node = writing.device("hostdev", mode="subsystem", type="pci", managed="yes")
         source = writing.element(node, "source")
         slot, _, function = host.rpartition(".")
@@ -297,12 +307,12 @@ def _host_pci(writing: Writing, said: Said) -> None:
             slot=f"0x{device_}",
             function=f"0x{function or 0}",
         )
-    elif sysfs.startswith(MEDIATED) or "/mdev" in sysfs or len(sysfs.rpartition("/")[2]) == 36:
+    elif _UUID.fullmatch(sysfs.rpartition("/")[2]):
         node = writing.device("hostdev", mode="subsystem", type="mdev", managed="no", model=said.part.type)
         source = writing.element(node, "source")
         writing.element(source, "address", uuid=sysfs.rpartition("/")[2])
     else:
-        writing.lose(f"{said.part.label()} at {sysfs or 'no address'}")
+        writing.lose(f"{said.part.label()} at {sysfs or host or 'no address'}")
         said.left.clear()
         return
     rom = rom_of(said)
@@ -319,11 +329,11 @@ def _host_usb(writing: Writing, said: Said) -> None:
     source = writing.element(node, "source")
     vendor, product = said.take("vendorid"), said.take("productid")
     path = said.take("hostdevice")
-    bus, address = said.take("hostbus"), said.take("hostaddr")
-    if vendor and product:
+    bus, address = said.number("hostbus"), said.number("hostaddr")
+    if vendor and product and _id(vendor) and _id(product):
         writing.element(source, "vendor", id=_hex(vendor))
         writing.element(source, "product", id=_hex(product))
-    elif path:
+    elif path and all(piece.isdecimal() for piece in path.split("/")[-2:]):
         pieces = path.split("/")
         writing.element(
             source, "address", bus=pieces[-2].lstrip("0") or "0", device=pieces[-1].lstrip("0") or "0"
@@ -333,6 +343,14 @@ def _host_usb(writing: Writing, said: Said) -> None:
     else:
         writing.devices.children.remove(node)
         writing.lose(said.part.label())
+
+
+def _id(text: str) -> bool:
+    """Tell whether a text is a USB vendor's or product's number."""
+    try:
+        return 0 <= int(text, 0) < 1 << 16
+    except ValueError:
+        return False
 
 
 def _hex(text: str) -> str:
@@ -346,7 +364,11 @@ def _vhost_scsi(writing: Writing, said: Said) -> None:
     node = writing.device(
         "hostdev", mode="subsystem", type="scsi_host", managed="no", model=settle_versions(said)
     )
-    writing.element(node, "source", protocol="vhost", wwpn=said.take("wwpn"))
+    wwpn = said.take("wwpn") or ""
+    if not re.fullmatch(r"naa\.[0-9a-fA-F]{16}", wwpn):
+        writing.devices.children.remove(node)
+        writing.lose(f"{said.part.label()} with wwpn={wwpn}")
+    writing.element(node, "source", protocol="vhost", wwpn=wwpn)
     said.drop("vhostfd")
 
 
@@ -355,7 +377,7 @@ def _tpm(writing: Writing, said: Said) -> None:
     backend = writing.referred(said, "tpmdev", "tpmdev")
     if backend is not None and backend.part.type == "passthrough":
         element = writing.element(node, "backend", type="passthrough")
-        writing.element(element, "device", path=backend.take("path") or "/dev/tpm0")
+        writing.element(element, "device", path=writing.path(backend.take("path") or "/dev/tpm0", "the TPM"))
     else:
         writing.element(node, "backend", type="emulator", version="2.0")
         if backend is not None:
@@ -375,14 +397,17 @@ def _watchdog(writing: Writing, said: Said) -> None:
 
 def _panic(writing: Writing, said: Said) -> None:
     node = writing.device("panic", model="isa" if said.part.type == "pvpanic" else "pvpanic")
-    port = said.take("ioport")
+    port = said.number("ioport")
     if port and node.attributes["model"] == "isa":
         writing.element(node, "address", type="isa", iobase=_hex(port))
 
 
 def _generation(writing: Writing, said: Said) -> None:
-    guid = said.take("guid")
-    writing.child("genid").text = "" if guid in (None, "auto") else guid or ""
+    guid = said.take("guid") or "auto"
+    if guid == "auto" or _UUID.fullmatch(guid):
+        writing.child("genid").text = "" if guid == "auto" else guid
+    else:
+        writing.lose(f"guid={guid} of {said.part.label()}")
 
 
 def _core_info(writing: Writing, said: Said) -> None:
@@ -402,13 +427,16 @@ def _iommu(writing: Writing, said: Said) -> None:
         state = said.flag(prop)
         if state is not None:
             driver.attributes[attribute] = state
-    width = said.take("aw-bits")
+    width = said.number("aw-bits")
     if width:
         driver.attributes["aw_bits"] = width
     if driver.attributes and model != "virtio":
         node.children.append(driver)
     settle_versions(said)
 
+
+_ONCE: dict[Write, str] = {_balloon: "memballoon", _vsock: "vsock", _tpm: "tpm", _iommu: "iommu"}
+"""Devices of which a domain has one at most."""
 
 _VIRTIO: dict[str, Write] = {
     "balloon": _balloon,

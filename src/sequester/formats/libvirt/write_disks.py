@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sequester.formats.libvirt.disks import CACHE
 from sequester.formats.libvirt.write_virtio import driver_options, settle_versions
 from sequester.formats.libvirt.writing import Said, Writing
@@ -25,6 +27,12 @@ _BY_DRIVER = {
 }
 _BY_INTERFACE = {"ide": "ide", "scsi": "scsi", "floppy": "fdc", "virtio": "virtio"}
 _DEPTH = 16
+_SERIAL = re.compile(r"[A-Za-z0-9_.+\- ]+")
+
+FORMATS = frozenset(
+    {"raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vhd", "vpc", "luks", "cow", "bochs", "dmg", "fat"}
+)
+"""Formats of images that libvirt's schema knows (`storageFormat`)."""
 
 
 def is_disk(part: Part) -> bool:
@@ -104,9 +112,7 @@ def _write(writing: Writing, said: Said | None, drive: Said | None, bus: str, me
 
 
 def _frontend(writing: Writing, said: Said, node: Node, driver: Node, target: Node, bus: str) -> None:
-    serial = said.take("serial")
-    if serial:
-        writing.element(node, "serial", serial)
+    _serial(writing, said, node)
     if said.flag("share-rw") == "on":
         writing.element(node, "shareable")
     write_cache = said.flag("write-cache")
@@ -114,8 +120,8 @@ def _frontend(writing: Writing, said: Said, node: Node, driver: Node, target: No
     if write_cache == "off":
         driver.attributes["cache"] = {"none": "directsync"}.get(direct or "", "writethrough")
     for prop, attribute in (("werror", "error_policy"), ("rerror", "rerror_policy")):
-        policy = said.take(prop)
-        if policy in ("stop", "report", "ignore", "enospc"):
+        policy = said.word(prop, "stop", "report", "ignore", "enospc")
+        if policy:
             driver.attributes[attribute] = "enospace" if policy == "enospc" else policy
     thread = said.take("iothread")
     if thread is not None:
@@ -124,17 +130,17 @@ def _frontend(writing: Writing, said: Said, node: Node, driver: Node, target: No
             driver.attributes["iothread"] = number
     if bus == "virtio":
         for prop, attribute in (("num-queues", "queues"), ("queue-size", "queue_size")):
-            value = said.take(prop)
-            if value and value.isdecimal() and value != "0":
+            value = said.number(prop)
+            if value and value != "0":
                 driver.attributes[attribute] = value
-    wwn = said.take("wwn")
+    wwn = said.number("wwn")
     if wwn:
-        writing.element(node, "wwn", f"{int(wwn, 0):016x}" if wwn.isdecimal() or wwn[:2] == "0x" else wwn)
+        writing.element(node, "wwn", f"{int(wwn):016x}")
     for tag in ("vendor", "product"):
         value = said.take(tag)
         if value:
             writing.element(node, tag, value)
-    rotation = said.take("rotation_rate")
+    rotation = said.number("rotation_rate")
     if rotation:
         target.attributes["rotation_rate"] = rotation
     removable = said.flag("removable")
@@ -143,7 +149,7 @@ def _frontend(writing: Writing, said: Said, node: Node, driver: Node, target: No
     blocks = {
         name: value
         for name in ("logical_block_size", "physical_block_size", "discard_granularity")
-        if (value := said.take(name))
+        if (value := said.number(name))
     }
     if blocks:
         node.children.append(Node("blockio", blocks))
@@ -151,6 +157,14 @@ def _frontend(writing: Writing, said: Said, node: Node, driver: Node, target: No
         _place(writing, said, node)
     said.drop("device_id", "scsi-id", "lun", "unit")
     writing.boot(said, node)
+
+
+def _serial(writing: Writing, said: Said, node: Node) -> None:
+    serial = said.take("serial")
+    if serial and _SERIAL.fullmatch(serial):
+        writing.element(node, "serial", serial)
+    elif serial:
+        writing.lose(f"serial={serial} of {said.part.label()}")
 
 
 def _place(writing: Writing, said: Said, node: Node) -> None:
@@ -183,23 +197,20 @@ def _drive(writing: Writing, drive: Said, node: Node, driver: Node) -> None:
     form = drive.take("format")
     path = drive.part.type or drive.take("file") or drive.take("file.filename") or ""
     drive.drop("file.driver", "driver", "file.locking")
-    driver.attributes["type"] = form or _format_of(path)
-    for name in ("cache", "discard", "detect-zeroes", "aio"):
-        value = drive.take(name)
-        if value:
-            attribute = {"detect-zeroes": "detect_zeroes", "aio": "io"}.get(name, name)
-            driver.attributes[attribute] = {"on": "unmap", "off": "ignore"}.get(value, value)
-    if driver.attributes.get("cache") == "unmap":  # pragma: no cover - QEMU has no cache=on
-        del driver.attributes["cache"]
-    serial = drive.take("serial")
+    driver.attributes["type"] = form if form in FORMATS else _format_of(path)
+    if form and form not in FORMATS:
+        writing.lose(f"format={form} of {drive.part.label()}")
+    cache = drive.word("cache", *CACHE)
+    if cache:
+        driver.attributes["cache"] = cache
+    _tuning(drive, driver, top=True)
     _source(writing, path, node)
     if drive.flag("readonly") == "on" or drive.flag("read-only") == "on":
         writing.element(node, "readonly")
-    if serial:
-        writing.element(node, "serial", serial)
+    _serial(writing, drive, node)
     for prop, attribute in (("werror", "error_policy"), ("rerror", "rerror_policy")):
-        policy = drive.take(prop)
-        if policy in ("stop", "report", "ignore", "enospc"):
+        policy = drive.word(prop, "stop", "report", "ignore", "enospc")
+        if policy:
             driver.attributes[attribute] = "enospace" if policy == "enospc" else policy
 
 
@@ -216,7 +227,7 @@ def _source(writing: Writing, path: str, node: Node) -> None:
     elif path.startswith("nbd:") or "://" in path:
         writing.lose(f"the medium {path} of a disk: give it as a block node")
     elif path:
-        writing.element(node, "source", file=path)
+        writing.element(node, "source", file=writing.path(path, "the medium"))
 
 
 def _nodes(writing: Writing, top: Said, node: Node, driver: Node) -> None:
@@ -234,7 +245,9 @@ def _nodes(writing: Writing, top: Said, node: Node, driver: Node) -> None:
         if kind_ == "copy-on-read":
             driver.attributes["copy_on_read"] = "on"
         elif inline or isinstance(below, str):
-            driver.attributes["type"] = kind_
+            driver.attributes["type"] = kind_ if kind_ in FORMATS else "raw"
+            if kind_ not in FORMATS:
+                writing.lose(f"the {kind_} node of {top.part.label()}")
             backing = said.take("backing")
             if backing and (store := writing.guest.by_id.get(backing)):
                 writing.lose(f"the backing file of {top.part.label()}: libvirt reads it from the image")
@@ -254,13 +267,19 @@ def _nodes(writing: Writing, top: Said, node: Node, driver: Node) -> None:
     writing.lose(f"the medium of {top.part.label()}: its nodes go round in a circle")
 
 
-def _behaviour(said: Said, driver: Node, *, top: bool) -> None:
-    for prop, attribute in (("discard", "discard"), ("detect-zeroes", "detect_zeroes"), ("aio", "io")):
-        value = said.take(prop)
+def _tuning(said: Said, driver: Node, *, top: bool) -> None:
+    for prop, attribute, words in (
+        ("discard", "discard", {"on": "unmap", "unmap": "unmap", "off": "ignore", "ignore": "ignore"}),
+        ("detect-zeroes", "detect_zeroes", {"on": "on", "off": "off", "unmap": "unmap"}),
+        ("aio", "io", {"threads": "threads", "native": "native", "io_uring": "io_uring"}),
+    ):
+        value = said.word(prop, *words)
         if value and (top or prop == "aio"):
-            driver.attributes[attribute] = (
-                {"on": "unmap", "off": "ignore"}.get(value, value) if prop == "discard" else value
-            )
+            driver.attributes[attribute] = words[value]
+
+
+def _behaviour(said: Said, driver: Node, *, top: bool) -> None:
+    _tuning(said, driver, top=top)
     cache = said.structure("cache")
     if cache:
         pair = tuple(str(cache.get(name, "off")).lower() in ("on", "true") for name in ("direct", "no-flush"))
@@ -278,6 +297,7 @@ def _protocol(writing: Writing, driver: str, properties: dict[str, Value], node:
     if driver in ("file", "host_device", "host_cdrom") and isinstance(path, str):
         block = driver != "file"
         node.attributes["type"] = "block" if block else "file"
+        path = writing.path(path, "the medium")
         writing.element(node, "source", **({"dev": path} if block else {"file": path}))
         return
     server = properties.get("server")
@@ -348,12 +368,13 @@ def _vhost_user(writing: Writing, said: Said) -> None:
     node = writing.device("disk", type="vhostuser", device="disk")
     driver = writing.element(node, "driver", name="qemu", type="raw")
     driver_options(said, driver)
-    queues = said.take("num-queues")
+    queues = said.number("num-queues")
     if queues:
         driver.attributes["queues"] = queues
     if character is not None:
-        source = writing.element(node, "source", type="unix", path=character.take("path"))
-        reconnect = character.take("reconnect-ms")
+        path = writing.path(character.take("path") or "", "the socket of a disk")
+        source = writing.element(node, "source", type="unix", path=path)
+        reconnect = character.number("reconnect-ms")
         if reconnect and reconnect.isdecimal():
             writing.element(source, "reconnect", enabled="yes", timeout=str(int(reconnect) // 1000 or 1))
         character.drop("server", "wait")

@@ -28,6 +28,10 @@ _SPICE_CHILDREN: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 )
 
 
+_WORDS = ("auto_glz", "auto_lz", "quic", "glz", "lz", "off", "auto", "never", "always", "on", "filter", "all")
+"""Words of SPICE's compression and streaming options."""
+
+
 def displays(writing: Writing) -> None:
     """Write every display, and the graphics card of ``-vga``."""
     guest = writing.guest
@@ -70,11 +74,12 @@ def _vnc(writing: Writing, said: Said) -> None:
         return
     node = writing.device("graphics", type="vnc")
     if where.startswith("unix:"):
-        writing.element(node, "listen", type="socket", socket=where.removeprefix("unix:"))
+        path = writing.path(where.removeprefix("unix:"), "the socket of VNC")
+        writing.element(node, "listen", type="socket", socket=path)
     else:
         host, _, number = where.rpartition(":")
         to = said.take("to")
-        if number.isdecimal() and to is None:
+        if number.isdecimal() and int(number) < 59636 and to is None:
             node.attributes.update(port=str(5900 + int(number)), autoport="no")
         else:
             node.attributes.update(port="-1", autoport="yes")
@@ -82,7 +87,7 @@ def _vnc(writing: Writing, said: Said) -> None:
     share = said.take("share")
     if share in ("allow-exclusive", "force-shared", "ignore"):
         node.attributes["sharePolicy"] = share
-    socket = said.take("websocket")
+    socket = said.number("websocket")
     if socket and socket.isdecimal():
         node.attributes["websocket"] = socket
     power = said.flag("power-control")
@@ -96,9 +101,11 @@ def _vnc(writing: Writing, said: Said) -> None:
 
 def _spice(writing: Writing, said: Said) -> None:
     node = writing.device("graphics", type="spice")
-    address, port, tls = said.take("addr"), said.take("port"), said.take("tls-port")
+    address, port, tls = said.take("addr"), said.number("port"), said.number("tls-port")
     if said.flag("unix") == "on":
-        writing.element(node, "listen", type="socket", socket=address)
+        writing.element(
+            node, "listen", type="socket", socket=writing.path(address or "", "the socket of SPICE")
+        )
     elif port in (None, "0") and tls is None:
         writing.element(node, "listen", type="none")
     else:
@@ -112,7 +119,7 @@ def _spice(writing: Writing, said: Said) -> None:
         writing.lose("the password of SPICE: it was set elsewhere")
     said.drop(*_SPICE_TICKS)
     for prop, tag, attribute, values in _SPICE_CHILDREN:
-        value = said.take(prop)
+        value = said.word(prop, *(values or _WORDS))
         if value is not None:
             writing.element(node, tag, **{attribute: values.get(value, value)})
     render_node = said.take("rendernode")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sequester.formats.libvirt import machine as reader
 from sequester.formats.libvirt import processor as cpu_reader
 from sequester.formats.libvirt.writing import Said, Writing, shown
@@ -10,12 +12,20 @@ from sequester.guest.firmware import Use, firmware
 from sequester.guest.guest import LIMITATION_PROPERTIES
 from sequester.guest.part import Part, truth
 
+_MACHINE = re.compile(r"[a-zA-Z0-9_.\-]+")
 _SIZES = {"": 20, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _STATES = {prop: tag for tag, prop in reader.FEATURE_STATES.items()}
 _VALUES = {prop: (tag, "value") for tag, prop in reader.FEATURE_VALUES.items()} | {
     "resize-hpt": ("hpt", "resizing"),
     "gic-version": ("gic", "version"),
 }
+_WORDS = {
+    "value": ("broken", "workaround", "fixed", "fixed-ibs", "fixed-ccd", "fixed-na"),
+    "resizing": ("enabled", "disabled", "required"),
+    "version": ("host", "2", "3"),
+}
+"""What those attributes may say (libvirt schemas/domaincommon.rng)."""
+
 _CHIPS = {said: driver for driver, said in reader.IRQCHIP.items()}
 _FEATURE_NAMES = {theirs: ours for ours, theirs in cpu_reader.FEATURE_NAMES.items()}
 _HYPERV = {prop: tag for tag, prop in cpu_reader.HYPERV.items()}
@@ -67,7 +77,7 @@ def domain_type(writing: Writing) -> str:
         writing.lose(f"accelerator {spare} as a fallback")
     for part in writing.guest.of("accel"):
         said = Said(part)
-        ring = said.take("dirty-ring-size")
+        ring = said.number("dirty-ring-size")
         if ring:
             kvm = _in_features(writing, "kvm")
             writing.element(kvm, "dirty-ring", state="on", size=ring)
@@ -93,7 +103,7 @@ def main_memory(writing: Writing) -> None:
         writing.lose(f"memory size '{guest.memory.type}'")
         amount = 128 << 20
     most = said.take("maxmem")
-    slots = said.take("slots")
+    slots = said.number("slots")
     cells = guest.of("numa")
     if most is not None and slots is not None and cells and (limit := size(most)) is not None:
         node = writing.child("maxMemory", unit="KiB", slots=slots)
@@ -192,7 +202,7 @@ def _backend(writing: Writing, said: Said, amount: int) -> None:
     if share is not None:
         _backing(writing, "access", mode="shared" if share == "on" else "private")
     if said.flag("prealloc") == "on":
-        threads = said.take("prealloc-threads")
+        threads = said.number("prealloc-threads")
         _backing(writing, "allocation", mode="immediate", **({"threads": threads} if threads else {}))
     if said.flag("discard-data") == "on":
         _backing(writing, "discard")
@@ -248,10 +258,13 @@ def machine(writing: Writing, os_element: Node) -> None:
     guest = writing.guest
     said = Said(guest.machine)
     arch = _LIBVIRT_ARCH.get(guest.arch, guest.arch)
-    kind = guest.machine.type.split(",")[0] or None
+    kind = guest.machine.type or None
     if kind is not None and "+" in kind:
         writing.lose(f"machine {kind}: it is written as {kind.split('+')[0]}")
         kind = kind.split("+")[0]
+    if kind is not None and not _MACHINE.fullmatch(kind):
+        writing.lose(f"machine {kind}")
+        kind = None
     node = writing.element(os_element, "type", "hvm", arch=arch, machine=kind)
     os_element.children.insert(0, os_element.children.pop(os_element.children.index(node)))
     said.drop(*_SILENT, *LIMITATION_PROPERTIES, "mem-merge", "pflash0", "pflash1", "firmware")
@@ -280,7 +293,7 @@ def machine(writing: Writing, os_element: Node) -> None:
         elif said.take(prop) not in (None, "auto"):
             writing.lose(f"{prop}={guest.machine.text(prop)} of the machine")
     for prop, (tag, attribute) in _VALUES.items():
-        value = said.take(prop)
+        value = said.word(prop, *_WORDS[attribute])
         if value is not None:
             writing.element(features, tag, **{attribute: value})
     for name in ("aes", "dea"):
@@ -329,7 +342,7 @@ def processor(writing: Writing) -> None:
         state = said.flag(prop)
         if state is not None:
             _timer(writing, name, present="yes" if state == "on" else "no")
-    frequency = said.take("tsc-frequency")
+    frequency = said.number("tsc-frequency")
     if frequency is not None:
         _timer(writing, "tsc", frequency=frequency)
     said.drop("enforce", "check")
@@ -337,7 +350,7 @@ def processor(writing: Writing) -> None:
     _caches(said, cpu)
     beside = {name: said.left.pop(name) for name in _NOT_FEATURES if name in said.left}
     for name in list(said.left):
-        state = said.flag(name) if kind or cpu.attributes else None
+        state = said.flag(name) if kind and _MACHINE.fullmatch(name) else None
         if state is not None:
             name = _FEATURE_NAMES.get(name.replace("_", "-"), _FEATURE_NAMES.get(name, name))
             policy = "require" if state == "on" else "disable"
@@ -358,9 +371,9 @@ def _caches(said: Said, cpu: Node) -> None:
 
 
 def _address_width(said: Said, cpu: Node) -> None:
-    width = said.take("phys-bits")
+    width = said.number("phys-bits")
     if said.flag("host-phys-bits") == "on":
-        limit = said.take("host-phys-bits-limit")
+        limit = said.number("host-phys-bits-limit")
         cpu.children.append(
             Node("maxphysaddr", {"mode": "passthrough", **({"limit": limit} if limit else {})})
         )
@@ -386,10 +399,9 @@ def _kvm_and_hyperv(writing: Writing, said: Said) -> None:
         if state_ is not None:
             writing.element(_hyperv(writing), tag, state=state_)
     for tag, (attribute, prop) in cpu_reader.HYPERV_VALUES.items():
-        value = said.take(prop)
+        value = said.number(prop) if tag == "spinlocks" else said.take(prop)
         if value is not None:
-            number = str(int(value, 0)) if value[:2] == "0x" and tag == "spinlocks" else value
-            writing.element(_hyperv(writing), tag, state="on", **{attribute: number})
+            writing.element(_hyperv(writing), tag, state="on", **{attribute: value})
 
 
 def _hyperv(writing: Writing) -> Node:
@@ -401,13 +413,17 @@ def _hyperv(writing: Writing) -> Node:
 def boot(writing: Writing, os_element: Node) -> None:
     """Write firmware, kernel and boot order."""
     guest = writing.guest
+    flash = any(image.use is Use.FLASH for image in firmware(guest))
     for image in firmware(guest):
         form = image.format if image.format not in ("", "raw") else None
         writing.speak_for(image.part)
         if not image.path:
             writing.lose(f"{image.use.value} of {image.part.label()}")
+        elif image.use is Use.ROM and flash:
+            writing.lose(f"-bios {image.path}: QEMU does not look at it beside a flash")
         elif image.use is Use.ROM:
-            writing.element(os_element, "loader", image.path, type="rom", stateless="yes")
+            path = writing.path(image.path, "the firmware")
+            writing.element(os_element, "loader", path, type="rom", stateless="yes")
         elif image.use is Use.FLASH:
             alone = not any(other.use is Use.VARIABLES for other in firmware(guest))
             stateless = "yes" if alone and not image.writable else None
@@ -419,7 +435,7 @@ def boot(writing: Writing, os_element: Node) -> None:
             writing.element(
                 os_element,
                 "loader",
-                image.path,
+                writing.path(image.path, "the firmware"),
                 readonly="no" if image.writable else "yes",
                 secure=secure,
                 type="pflash",
@@ -427,7 +443,7 @@ def boot(writing: Writing, os_element: Node) -> None:
                 format=form,
             )
         elif image.use is Use.VARIABLES:
-            writing.element(os_element, "nvram", image.path, format=form)
+            writing.element(os_element, "nvram", writing.path(image.path, "the variables"), format=form)
         else:
             writing.lose(f"{image.use.value}: {image.path}")
     for tag, option in (
@@ -440,7 +456,7 @@ def boot(writing: Writing, os_element: Node) -> None:
         given = guest.one(option)
         text = given.type if given is not None else guest.machine.text(option)
         if text:
-            writing.element(os_element, tag, text)
+            writing.element(os_element, tag, text if tag == "cmdline" else writing.path(text, f"the {tag}"))
     _boot_option(writing, os_element)
 
 
@@ -454,9 +470,9 @@ def _boot_option(writing: Writing, os_element: Node) -> None:
                     writing.element(os_element, "boot", dev=_BOOT_LETTERS[letter])
         menu = said.flag("menu")
         if menu is not None:
-            timeout = said.take("splash-time")
+            timeout = said.number("splash-time")
             writing.element(os_element, "bootmenu", enable="yes" if menu == "on" else "no", timeout=timeout)
-        reboot = said.take("reboot-timeout")
+        reboot = said.number("reboot-timeout")
         if reboot is not None:
             writing.element(os_element, "bios", rebootTimeout=reboot)
         said.drop("strict")

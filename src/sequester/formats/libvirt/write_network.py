@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sequester.formats.libvirt.write_virtio import driver_options, settle_versions
 from sequester.formats.libvirt.writing import Said, Writing
 from sequester.formats.xml_splice import Node
@@ -34,6 +36,10 @@ _OFFLOADS = (
     ("guest", {"guest_csum": "csum", "guest_tso4": "tso4", "guest_tso6": "tso6"}),
     ("guest", {"guest_ecn": "ecn", "guest_ufo": "ufo"}),
 )
+_MAC = re.compile(r"[a-fA-F0-9][02468aAcCeE](:[a-fA-F0-9]{2}){5}")
+_NET = re.compile(r"(\d{1,2}|1\d\d|2[0-4]\d|25[0-5])(\.(\d{1,2}|1\d\d|2[0-4]\d|25[0-5])){3}/([12]?\d|3[0-2])")
+_NAME = re.compile(r"[a-zA-Z0-9_\-]{1,15}")
+_ADDRESS = re.compile(r"(\d{1,3}(\.\d{1,3}){3})?:\d{1,5}")
 _SOCKETS = {"udp": "udp", "mcast": "mcast", "listen": "server", "connect": "client"}
 
 
@@ -51,8 +57,7 @@ def interface(writing: Writing, part: Part) -> None:
         _implied(writing, said, node)
         return
     mac = said.take("mac")
-    if mac:
-        writing.element(node, "mac", address=mac)
+    _mac(writing, said.part, node, mac)
     if backend is not None:
         _backend(writing, backend, node)
         writing.finish(backend)
@@ -70,7 +75,7 @@ def loose_card(writing: Writing, part: Part) -> None:
         return
     _sugar(writing, said, node)
     model = said.take("model")
-    if model:
+    if model and _NAME.fullmatch(model):
         writing.element(node, "model", type=model)
     writing.finish(said)
 
@@ -98,8 +103,7 @@ def _implied(writing: Writing, said: Said, node: Node) -> None:
 
 def _sugar(writing: Writing, said: Said, node: Node) -> None:
     mac = said.take("mac") or said.take("macaddr")
-    if mac:
-        writing.element(node, "mac", address=mac)
+    _mac(writing, said.part, node, mac)
     if said.part.group == "nic" and said.part.type != "user":
         _backend(writing, said, node)
     elif said.part.group == "net":
@@ -115,6 +119,13 @@ def _sugar(writing: Writing, said: Said, node: Node) -> None:
     said.drop("id", "name")
 
 
+def _mac(writing: Writing, part: Part, node: Node, mac: str | None) -> None:
+    if mac and _MAC.fullmatch(mac):
+        writing.element(node, "mac", address=mac)
+    elif mac:
+        writing.lose(f"mac={mac} of {part.label()}")
+
+
 def _user(writing: Writing, said: Said) -> None:
     for name in [name for name in said.left if name in ("hostfwd", "guestfwd", "smb", "tftp")]:
         writing.lose(f"{name}={said.take(name)} of {said.part.label()}: libvirt's user network has none")
@@ -125,7 +136,7 @@ def _backend(writing: Writing, said: Said, node: Node) -> None:
     if what == "user":
         _user(writing, said)
         network = said.take("net")
-        if network and "/" in network:
+        if network and _NET.fullmatch(network):
             address, _, prefix = network.partition("/")
             writing.element(node, "ip", family="ipv4", address=address, prefix=prefix)
         elif network:
@@ -134,13 +145,13 @@ def _backend(writing: Writing, said: Said, node: Node) -> None:
         _tap(writing, said, node)
     elif what == "bridge":
         node.attributes["type"] = "bridge"
-        writing.element(node, "source", bridge=said.take("br") or "br0")
+        writing.element(node, "source", bridge=_device(writing, said, "br") or "br0")
         said.drop("helper")
     elif what == "vhost-user":
         _vhost_user(writing, said, node)
     elif what == "vhost-vdpa":
         node.attributes["type"] = "vdpa"
-        writing.element(node, "source", dev=said.take("vhostdev"))
+        writing.element(node, "source", dev=writing.path(said.take("vhostdev") or "", "the vDPA device"))
     elif what == "socket":
         _socket(writing, said, node)
     else:
@@ -148,15 +159,24 @@ def _backend(writing: Writing, said: Said, node: Node) -> None:
         said.left.clear()
 
 
+def _device(writing: Writing, said: Said, prop: str) -> str | None:
+    """Return the name of a network device of the host."""
+    name = said.take(prop)
+    if name and not _NAME.fullmatch(name):
+        writing.lose(f"{prop}={name} of {said.part.label()}")
+        return None
+    return name
+
+
 def _tap(writing: Writing, said: Said, node: Node) -> None:
-    bridge = said.take("br")
+    bridge = _device(writing, said, "br")
     if bridge:
         node.attributes["type"] = "bridge"
         writing.element(node, "source", bridge=bridge)
         said.drop("helper")
     else:
         node.attributes["type"] = "ethernet"
-        name = said.take("ifname")
+        name = _device(writing, said, "ifname")
         if name:
             writing.element(node, "target", dev=name, managed="no")
     for script in ("script", "downscript"):
@@ -165,7 +185,7 @@ def _tap(writing: Writing, said: Said, node: Node) -> None:
     vhost = said.flag("vhost")
     if vhost is not None:
         node.attributes["vhost"] = vhost  # moved to <driver> by `_card`
-    queues = said.take("queues")
+    queues = said.number("queues")
     if queues:
         node.attributes["queues"] = queues
     for name in ("fd", "fds", "vhostfd", "vhostfds"):
@@ -175,14 +195,17 @@ def _tap(writing: Writing, said: Said, node: Node) -> None:
 
 
 def _vhost_user(writing: Writing, said: Said, node: Node) -> None:
-    node.attributes["type"] = "vhostuser"
     character = writing.referred(said, "chardev", "chardev")
-    if character is not None:
+    if character is None:
+        writing.lose(f"{said.part.label()} without a socket: a user network stands in its place")
+    else:
+        node.attributes["type"] = "vhostuser"
         mode = "server" if character.flag("server") == "on" else "client"
-        writing.element(node, "source", type="unix", path=character.take("path"), mode=mode)
+        path = writing.path(character.take("path") or "", "the socket of an interface")
+        writing.element(node, "source", type="unix", path=path, mode=mode)
         character.drop("wait", "reconnect", "reconnect-ms")
         writing.finish(character)
-    queues = said.take("queues")
+    queues = said.number("queues")
     if queues:
         node.attributes["queues"] = queues
     said.drop("vhostforce")
@@ -191,12 +214,12 @@ def _vhost_user(writing: Writing, said: Said, node: Node) -> None:
 def _socket(writing: Writing, said: Said, node: Node) -> None:
     for prop, kind_ in _SOCKETS.items():
         where = said.take(prop)
-        if where:
+        if where and _ADDRESS.fullmatch(where):
             address, _, port = where.rpartition(":")
             node.attributes["type"] = kind_
             source = writing.element(node, "source", address=address or "127.0.0.1", port=port)
             local = said.take("localaddr")
-            if local:
+            if local and _ADDRESS.fullmatch(local):
                 address, _, port = local.rpartition(":")
                 writing.element(source, "local", address=address, port=port)
             return
@@ -221,7 +244,7 @@ def _card(writing: Writing, said: Said, node: Node, driver_name: str, backend: S
     rom = rom_of(said)
     if rom is not None:
         node.children.append(rom)
-    index = said.take("acpi-index")
+    index = said.number("acpi-index")
     if index:
         writing.element(node, "acpi", index=index)
     writing.boot(said, node)
@@ -242,7 +265,7 @@ def _virtio(writing: Writing, said: Said, driver: Node, node: Node) -> None:
         if state is not None:
             driver.attributes[attribute] = state
     for name in ("rx_queue_size", "tx_queue_size"):
-        value = said.take(name)
+        value = said.number(name)
         if value:
             driver.attributes[name] = value
     for tag, offloads in _OFFLOADS:
@@ -255,7 +278,7 @@ def _virtio(writing: Writing, said: Said, driver: Node, node: Node) -> None:
                 driver.children.append(Node(tag, found))
             else:
                 child.attributes.update(found)
-    mtu = said.take("host_mtu")
+    mtu = said.number("host_mtu")
     if mtu:
         writing.element(node, "mtu", size=mtu)
 
@@ -272,5 +295,5 @@ def rom_of(said: Said) -> Node | None:
     if bar is not None:
         rom.attributes["bar"] = "off" if bar in ("0", "off") else "on"
     if file:
-        rom.attributes["file"] = file
+        rom.attributes["file"] = file if file.startswith("/") else f"/{file}"
     return rom if rom.attributes else None

@@ -11,6 +11,8 @@ from sequester.guest.part import Part, Value, truth
 PLACES = frozenset({"addr", "bus", "multifunction", "chassis", "port", "devno", "channel", "slot"})
 """Where a device sits. libvirt places devices itself, and a place makes no sense without its whole topology."""
 
+_WIDE = frozenset({"wwn", "tsc-frequency"})
+
 _UNSAID = frozenset({"\x00", "\x0b", "\x0c", "\ufffe", "\uffff"})
 
 
@@ -33,6 +35,28 @@ class Said:
             del self.left[name]
             return shown(value)
         return None
+
+    def number(self, name: str) -> str | None:
+        """Return a property as a decimal number, ticked off; None when it is absent or none that fits."""
+        value = self.left.get(name)
+        if value is None or isinstance(value, (bool, dict, list)) or not str(value).isascii():
+            return None
+        try:
+            number = int(str(value)[:24], 0)
+        except ValueError:
+            return None
+        if not 0 <= number < 1 << (64 if name in _WIDE else 31):
+            return None
+        del self.left[name]
+        return str(number)
+
+    def word(self, name: str, *words: str) -> str | None:
+        """Return a property that is one of a few words, ticked off; None when it is absent or another."""
+        value = self.left.get(name)
+        if not isinstance(value, str) or value not in words:
+            return None
+        del self.left[name]
+        return value
 
     def flag(self, name: str) -> str | None:
         """Return an on/off property as ``on`` or ``off``, ticked off; None when it is absent or neither."""
@@ -131,9 +155,16 @@ class Writing:
                 else:
                     self.lose(f"{name}={shown(value)} of {said.part.label()}")
 
+    def path(self, text: str, what: str) -> str:
+        """Return a path that libvirt takes: absolute. One that is not is named."""
+        if text.startswith("/") and len(text) > 1 and "\n" not in text:
+            return text
+        self.lose(f"{what} {text}: libvirt wants an absolute path, /{text.lstrip('/')} stands in its place")
+        return f"/{text.lstrip('/') or 'dev/null'}".replace("\n", "?")
+
     def boot(self, said: Said, node: Node) -> None:
         """Keep a device's place in the boot order."""
-        index = said.take("bootindex")
+        index = said.number("bootindex")
         if index is not None and index.isdecimal():
             self.bootable.append((int(index), node))
 
