@@ -227,3 +227,12 @@ def test_a_guest_written_anew_means_the_same():
     assert sorted(meaning) == sorted(
         (p.group, p.type, json.dumps(dict(p.properties))) for p in again.parts if not p.implied
     )
+
+
+def test_keys_that_add_up_are_all_kept():
+    text = "qemu-system-x86_64 -netdev user,id=n,hostfwd=tcp::1-:1,hostfwd=tcp::2-:2 -smbios type=11,value=a,value=b"
+    guest = guest_of(text)
+    assert guest.by_id["n"].get("hostfwd") == ("tcp::1-:1", "tcp::2-:2")
+    again = shell_text(write_argv(guest)[0])
+    assert "hostfwd=tcp::1-:1,hostfwd=tcp::2-:2" in again
+    assert "type=11,value=a,value=b" in again

@@ -99,6 +99,9 @@ IMPLIED = {
 JSON_TOO = frozenset({"audiodev", "blockdev", "compat", "device", "display", "netdev", "object"})
 """Options that also take a JSON object (QEMU 2.9 ``-blockdev``, 6.0 ``-object``, 6.2 ``-device``, 7.0 ``-netdev``)."""
 
+REPEATED = frozenset({"dnssearch", "guestfwd", "hostfwd", "value"})
+"""Keys that add up when repeated (``-netdev user``, ``-smbios type=11``): the model holds them as a tuple."""
+
 IDENTIFIED = {"blockdev": "node-name", "numa": "nodeid"}
 """The key that holds a part's id, where it is not ``id``."""
 

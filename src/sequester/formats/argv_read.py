@@ -229,6 +229,9 @@ def _keyval(reading: _Reading, at: int, option: str, text: str) -> None:
         name = options.normal(option, piece)
         if implied and name == implied:
             kind = piece.value
+        elif name in options.REPEATED and name in properties:
+            before = properties[name]
+            properties[name] = (*(before if isinstance(before, tuple) else (before,)), piece.value)
         else:
             properties[name] = piece.value
     _part(reading, at, option, kind, properties)

@@ -106,6 +106,9 @@ def _flat(name: str, value: Value) -> Iterator[tuple[str, Value]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}", inner)
+    elif isinstance(value, tuple):
+        for repeated in value:
+            yield name, repeated
     elif isinstance(value, list):
         for i, inner in enumerate(value):
             yield from _flat(f"{name}.{i}", inner)
