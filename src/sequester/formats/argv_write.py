@@ -99,14 +99,26 @@ def as_keyval(part: Part, group: str, implied: str) -> str:
 
 
 def _structured(part: Part) -> bool:
-    return any(isinstance(value, (dict, list)) for value in part.properties.values())
+    return any(
+        isinstance(value, (dict, list)) and not _repeated(name, value)
+        for name, value in part.properties.items()
+    )
+
+
+def _repeated(name: str, value: Value) -> bool:
+    """Tell whether a value is written by repeating its key."""
+    return (
+        name in options.REPEATED
+        and isinstance(value, (tuple, list))
+        and all(isinstance(v, str) for v in value)
+    )
 
 
 def _flat(name: str, value: Value) -> Iterator[tuple[str, Value]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}", inner)
-    elif isinstance(value, tuple):
+    elif _repeated(name, value):
         for repeated in value:
             yield name, repeated
     elif isinstance(value, list):
