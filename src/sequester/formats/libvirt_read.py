@@ -24,6 +24,7 @@ from sequester.formats.libvirt.passthrough import (
     overrides,
     qemu_arguments,
 )
+from sequester.formats.libvirt.placing import place
 from sequester.formats.libvirt.processor import processor, topology
 from sequester.formats.libvirt.reading import Reading, first_children, takes_mmio
 from sequester.formats.libvirt.security import limitation
@@ -146,7 +147,9 @@ def _body(
     machine.power(reading, top.get("pm"))
     machine.events(reading, top)
     boot.boot(reading, the_machine, os_children)
+    first = len(reading.parts)
     _devices(reading, found, boot.boot_order(reading.domain, found), backing)
+    place(reading, first)
     devices.core_info(reading, features)
     if "launchSecurity" in top:
         limitation(reading, top["launchSecurity"], the_machine)
