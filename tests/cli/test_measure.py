@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))
 
 from ovmf_images import SECTIONS, image
+from tdvf_images import tdvf
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -165,3 +166,38 @@ def test_a_number_that_is_none_is_a_mistake_of_usage() -> None:
     done = run("--type", "sev", "--cpus", "four")
     assert done.returncode == 2
     assert "'four' is no number" in done.stderr
+
+
+def test_a_tdx_guest_s_registers_are_a_line_each_with_why_one_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "TDVF.fd"
+    path.write_bytes(tdvf())
+    done = run("--type", "tdx", "--firmware", path, "--memory", "2G")
+    assert done.returncode == 0
+    lines = {line.split()[0]: line.split(None, 1)[1] for line in done.stdout.splitlines()}
+    assert list(lines)[:5] == ["MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3"]
+    assert len(lines["MRTD"]) == 96
+    assert lines["RTMR0"].startswith("not known: the ACPI tables")
+    assert "MRSEAM" in done.stderr
+    told = json.loads(run("--type", "tdx", "--firmware", path, "--json").stdout)
+    assert [each["name"] for each in told["registers"] if each["value"] is None] == [
+        "RTMR0",
+        "RTMR1",
+        "RTMR2",
+    ]
+    found = run("--type", "tdx", "--firmware", path, "--compare", lines["MRTD"])
+    assert found.returncode == 0
+
+
+def test_what_qemu_gives_its_firmware_for_acpi_is_read_from_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "TDVF.fd"
+    path.write_bytes(tdvf())
+    folder = tmp_path / "etc"
+    (folder / "etc" / "acpi" / "tables").mkdir(parents=True)
+    (folder / "etc" / "acpi" / "tables" / "raw").write_bytes(b"tables")
+    (folder / "rsdp").write_bytes(b"rsdp")
+    pieces = ("--type", "tdx", "--firmware", path, "--memory", "2G", "--acpi", folder)
+    done = run(*pieces)
+    assert done.returncode == 2
+    assert "no table-loader" in done.stderr
+    (folder / "table_loader.bin").write_bytes(b"loader")
+    assert "ACPI DATA etc/acpi/tables" in run(*pieces, "--explain").stdout

@@ -12,7 +12,7 @@ from ovmf_images import RESET, SECTIONS, image
 
 from sequester.errors import InputError
 from sequester.measure.boot import Boot
-from sequester.measure.files import LARGEST_IMAGE, file_sha256, read_image
+from sequester.measure.files import LARGEST_IMAGE, file_digest, read_image
 from sequester.measure.ovmf import MOST_SECTIONS, read_ovmf
 from sequester.measure.sev import MOST_VCPUS, SevLaunch
 from sequester.measure.sev_snp import SnpLaunch, image_digest
@@ -184,7 +184,7 @@ def test_files_that_are_no_images_are_refused_by_name(tmp_path: Path) -> None:
 def test_kernels_that_never_end_are_refused(tmp_path: Path) -> None:
     for path in ("/dev/zero", str(tmp_path), str(tmp_path / "absent"), "nul\0byte"):
         with pytest.raises(InputError) as error:
-            file_sha256(path)
+            file_digest(path)
         assert error.value.where == path
 
 

@@ -13,7 +13,7 @@ from sequester.measure.guests import pieces_of
 from sequester.measure.methods import method
 from sequester.measure.pieces import Pieces
 from sequester.measuring import images_beside, pieces_of_guest
-from sequester.platforms.registry import resolve
+from sequester.platforms.registry import platforms, resolve
 
 SNP = "sev-snp-guest,id=s0,cbitpos=51,reduced-phys-bits=1"
 ES = "sev-guest,id=s0,cbitpos=51,reduced-phys-bits=1,policy=5"
@@ -161,3 +161,20 @@ def test_images_beside_another_are_those_that_look_like_firmware(tmp_path: Path)
         (tmp_path / name).touch()
     assert [Path(path).name for path in images_beside(str(tmp_path / "a.fd"))] == ["b.fd", "d.bin"]
     assert images_beside(str(tmp_path / "absent" / "a.fd")) == ()
+
+
+def test_a_tdx_guest_brings_its_memory_and_its_owner_s_fields() -> None:
+    owner = "QUJD" * 16
+    argv = (
+        "qemu-system-x86_64 -M q35,confidential-guest-support=t0,kernel-irqchip=split -m 4G -cpu host"
+        f" -object tdx-guest,id=t0,mrowner={owner} -bios TDVF.fd"
+    )
+    made = pieces_of_guest(from_argv(argv.split()))
+    assert (made.platform, made.memory, made.firmware) == ("tdx", 4 << 30, "TDVF.fd")
+    assert made.properties["mrowner"] == b"ABC" * 16
+
+
+def test_every_platform_names_the_module_that_is_called_as_it_is() -> None:
+    for platform in platforms():
+        own = f"sequester.measure.methods.{platform.name.replace('-', '_')}"
+        assert platform.measurement in ("", own)

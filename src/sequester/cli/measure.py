@@ -44,6 +44,8 @@ GROUPS = {
         Option("--legacy-vm-type", "", "on: a SEV-ES guest's VMSA is without the FPU state", ("on", "off")),
         Option("--firmware-digest", "HEX", "stands in for the firmware's pages (SNP)"),
         Option("--svsm", "F", "COCONUT-SVSM image below the firmware (SNP)"),
+        Option("--memory", "SIZE", "the guest's memory, such as 4G (TDX)"),
+        Option("--acpi", "DIR", "what QEMU gives its firmware for ACPI: etc of qemu_fw_cfg/by_name (TDX)"),
         Option("--vars", "F|SIZE", "variable store between the two, or its size in bytes"),
     ),
     "what to say": (
@@ -169,6 +171,8 @@ def _changed(pieces: Pieces, arguments: Any) -> Pieces:
         "seed": given("firmware_digest", _hex),
         "svsm": given("svsm"),
         "variables": given("vars", _size),
+        "memory": given("memory", _memory),
+        "acpi": given("acpi"),
         "new_vm_type": given("legacy_vm_type", lambda value: value == "off"),
     }
     return replaced(pieces, **{name: value for name, value in changes.items() if value is not None})
@@ -257,6 +261,15 @@ def _number(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise InputError(f"'{text[:40]}' is no number", code="usage.number", remedy="12 or 0xc") from None
+
+
+def _memory(text: str) -> int:
+    from sequester.guest.memory import MIB, byte_size
+
+    size = byte_size(text, default_unit=MIB)
+    if size is None:
+        raise InputError(f"'{text[:40]}' is no size", code="usage.number", remedy="4G or 4096M")
+    return size
 
 
 def _hex(text: str) -> bytes:

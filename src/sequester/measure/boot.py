@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from sequester.errors import InputError
-from sequester.measure.files import file_sha256
+from sequester.measure.files import file_digest
 from sequester.measure.kernel_hashes import NOTHING, table
 from sequester.measure.measurement import Contribution
 from sequester.record import record
@@ -65,7 +65,7 @@ def read_boot(kernel: str, initrd: str = "", append: str = "") -> Boot | None:
             )
         return None
     return Boot(
-        file_sha256(kernel),
-        file_sha256(initrd) if initrd else NOTHING,
+        file_digest(kernel),
+        file_digest(initrd) if initrd else NOTHING,
         append.encode("utf-8", "surrogateescape"),
     )

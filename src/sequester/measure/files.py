@@ -8,28 +8,33 @@ from hashlib import sha256
 
 from sequester.errors import InputError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from hashlib import _Hash
+
 LARGEST_IMAGE = 64 << 20
 """QEMU takes 8 MiB of flash unless told otherwise (``max-fw-size``); an IGVM file may be larger."""
 _AT_ONCE = 1 << 18
 _NULL = os.makedev(1, 3)
 
 
-def read_image(path: str) -> bytes:
-    """Return the contents of a firmware image.
+def read_image(path: str, largest: int = LARGEST_IMAGE) -> bytes:
+    """Return the contents of a firmware image, or of another file of at most `largest` bytes.
 
-    Raises InputError where it cannot be read, is no regular file, is larger than `LARGEST_IMAGE` or changes.
+    Raises InputError where it cannot be read, is no regular file, is too large or changes.
     """
     descriptor = _open(path, os.O_NONBLOCK)
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise InputError("this is no regular file", code="measure.unreadable", where=path)
-        if about.st_size > LARGEST_IMAGE:
+        if about.st_size > largest:
             raise InputError(
-                f"this file of {about.st_size} bytes is too large for firmware",
+                f"this file of {about.st_size} bytes is too large for what it should be",
                 code="measure.size",
                 where=path,
-                remedy=f"an image has at most {LARGEST_IMAGE >> 20} MiB",
+                remedy=f"at most {largest >> 20} MiB are read",
             )
         contents = os.read(descriptor, about.st_size + 1)
         if len(contents) != about.st_size:
@@ -41,8 +46,8 @@ def read_image(path: str) -> bytes:
         os.close(descriptor)
 
 
-def file_sha256(path: str) -> bytes:
-    """Return the SHA-256 of a file or pipe, reading a quarter MiB at a time; of ``/dev/null`` that of nothing.
+def file_digest(path: str, algorithm: Callable[[], _Hash] = sha256) -> bytes:
+    """Return the digest of a file or pipe, reading a quarter MiB at a time; of ``/dev/null`` that of nothing.
 
     Raises InputError where it cannot be read, or is a device or folder.
     """
@@ -52,7 +57,7 @@ def file_sha256(path: str) -> bytes:
         null = stat.S_ISCHR(about.st_mode) and about.st_rdev == _NULL
         if not (stat.S_ISREG(about.st_mode) or stat.S_ISFIFO(about.st_mode) or null):
             raise InputError("this is neither a file nor a pipe", code="measure.unreadable", where=path)
-        digest = sha256()
+        digest = algorithm()
         buffer = bytearray(_AT_ONCE)
         view = memoryview(buffer)
         with open(descriptor, "rb", buffering=0, closefd=False) as file:

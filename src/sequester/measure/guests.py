@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sequester.errors import InputError
 from sequester.guest.firmware import boots, firmware
 from sequester.guest.guest import Guest
+from sequester.guest.memory import ram_bytes
 from sequester.guest.part import Part
 from sequester.measure import processor
 from sequester.measure.pieces import Pieces
@@ -50,7 +51,7 @@ def pieces_of(guest: Guest, limitation: HostTrustLimitation, host: HostFacts | N
         append=_text(guest, "append"),
         measured_kernel=measured,
         new_vm_type=new_vm_type,
-        machine=guest.machine.type,
+        memory=ram_bytes(guest),
         properties=limitation.values,
         notes=tuple(notes),
     )

@@ -27,7 +27,8 @@ class Pieces:
     (CPUID 1 EAX) are None where not known. `monitor` makes the initial processor state, `features` is SEV_FEATURES,
     None for the usual one. `new_vm_type` says whether KVM copies the FPU state into VMSAs (SEV-ES only:
     ``legacy-vm-type=off``). `seed` stands in for the firmware's pages. `variables` is the size of the variable store
-    below the firmware in bytes. `properties` are those of the limitation. `notes` say what the measurement rests on.
+    below the firmware in bytes. `memory` is the guest's in bytes, `acpi` a folder with the files that QEMU gives its
+    firmware for ACPI. `properties` are those of the limitation. `notes` say what the measurement rests on.
     """
 
     platform: str
@@ -45,7 +46,7 @@ class Pieces:
     svsm: str = ""
     variables: int | None = None
     memory: int | None = None
-    machine: str = ""
+    acpi: str = ""
     properties: Mapping[str, Any] = NOTHING
     notes: tuple[str, ...] = ()
 

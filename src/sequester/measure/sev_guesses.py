@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from sequester.errors import InputError
 from sequester.measure import processor, vmsa
 from sequester.measure.boot import Boot
+from sequester.measure.cmdlines import near
 from sequester.measure.files import read_image
 from sequester.measure.kernel_hashes import NOTHING
 from sequester.measure.ovmf import Ovmf, read_ovmf
@@ -45,9 +46,6 @@ FEATURES = {
 }
 """SEV_FEATURES that have been seen (APM 2, table B-4, offset 0x3B0)."""
 _SNP_ACTIVE = 1
-
-_ENDINGS = ((b" ", "a space"), (b"\n", "a newline"), (b"\0", "a zero byte"))
-"""What gets behind a command line by mistake; the last not in an argument, so that it cannot be taken away."""
 
 
 def readable(paths: Iterable[str]) -> tuple[Ovmf, ...]:
@@ -161,27 +159,7 @@ def _boots(given: Boot | None, at_hand: Boot | None) -> Iterator[Guess]:
     if given.initrd != NOTHING:
         initrds.append(("no initrd", NOTHING))
     for missing, initrd in initrds:
-        for what, line, ending in (("", given.cmdline, given.ending), *_cmdlines(given.cmdline)):
+        for what, line, ending in (("", given.cmdline, given.ending), *near(given.cmdline)):
             if what or missing:
                 boot = replaced(given, initrd=initrd, cmdline=line, ending=ending)
                 yield Guess(", ".join(filter(None, (missing, what))), {"boot": boot})
-
-
-def _cmdlines(line: bytes) -> Iterator[tuple[str, bytes, bytes]]:
-    """Yield command lines near this one: what is different, the line, and the ending that is hashed with it."""
-    ended = b"\0"
-    if line:
-        yield "no command line", b"", ended
-    yield "a command line hashed without the zero byte at its end", line, b""
-    for ending, name in _ENDINGS:
-        yield f"{name} more at the end of the command line", line + ending, ended
-        if ending.strip(b"\0") and line.endswith(ending):
-            yield f"{name} less at the end of the command line", line[: -len(ending)], ended
-    stripped = line.strip()
-    if stripped != line:
-        yield "no white space around the command line", stripped, ended
-    for quote in (b'"', b"'"):
-        if len(line) > 1 and line.startswith(quote) and line.endswith(quote):
-            yield "no quotes around the command line", line[1:-1], ended
-        elif line:
-            yield "quotes around the command line", quote + line + quote, ended

@@ -106,6 +106,7 @@ class Tdx(HostTrustLimitation):
     migration = "refused: TDX forces the non-migratable CPU feature invtsc (QEMU 10.1 to 11.1)"
     evidence = "quote, asked for by the guest and signed by the platform's quoting enclave"
     requirements = "sequester.platforms.tdx_requirements:TDX"
+    measurement = "sequester.measure.methods.tdx"
     fault_table = "sequester.platforms.tdx_faults"
     references = (
         "Intel TDX Module 1.5 ABI specification (348551)",

@@ -58,19 +58,24 @@ def measurement_json(measurement: Measurement, contributions: Iterable[Contribut
 
 def contributions_text(contributions: Iterable[Contribution], style: Style) -> str:
     """Return contributions in order, a line each: running value, kind, place, what it is, digest of its contents."""
+    steps = list(contributions)
+    kinds = max((len(step.kind) for step in steps), default=0)
+    places = max((len(_place(step)) for step in steps), default=0)
     lines = []
     register = ""
-    for step in contributions:
+    for step in steps:
         if step.register != register:
             register = step.register
             lines.append(style.paint(f"{register}\n", "bold"))
-        place = "" if step.address is None else f"{step.address:#x}"
-        size = f"+{step.size:#x}" if step.size else ""
+        running = style.paint(f"{step.running.hex()[:16]:<16}", "cyan")
         what = step.what + (f"  {step.contents.hex()}" if step.contents else "")
-        lines.append(
-            f"  {style.paint(step.running.hex()[:16], 'cyan')}  {step.kind:<10}  {place + size:<20}  {what}\n"
-        )
+        lines.append(f"  {running}  {step.kind:<{kinds}}  {_place(step):<{places}}  {what}\n")
     return "".join(lines)
+
+
+def _place(step: Contribution) -> str:
+    place = "" if step.address is None else f"{step.address:#x}"
+    return place + (f"+{step.size:#x}" if step.size else "")
 
 
 def match_text(match: Match | None, digest: bytes) -> str:
