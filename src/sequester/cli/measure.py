@@ -33,9 +33,15 @@ class Option:
 GROUPS = {
     "pieces, instead of a guest or other than it says": (
         Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp ..."),
-        Option("--firmware", "F", "firmware image"),
-        Option("--cpus", "N", "number of vCPUs"),
-        Option("--cpu", "MODEL", "QEMU's model, family/model/stepping (25/1/1), or signature (0xa00f11)"),
+        Option(
+            "--firmware", "F", "firmware image; for --references several, or folders, with commas between"
+        ),
+        Option("--cpus", "N", "number of vCPUs; for --references several: 1-64,96"),
+        Option(
+            "--cpu",
+            "MODEL",
+            "QEMU's model, family/model/stepping (25/1/1), or signature (0xa00f11); or several",
+        ),
         Option("--kernel", "F", "kernel that is started and measured (kernel-hashes=on)"),
         Option("--initrd", "F", "its initrd"),
         Option("--append", "S", "its command line"),
@@ -55,6 +61,8 @@ GROUPS = {
         Option("--firmware-only", "", "the digest of the firmware's pages (SNP)"),
         Option("--id-key", "F", "make an ID block, signed with this key (SNP)"),
         Option("--author-key", "F", "and the ID key signed with this one"),
+        Option("--references", "", "every acceptable value, for verifiers", ("json", "corim", "rvps")),
+        Option("--output", "FILE", "write it there"),
         Option("--format", "", "how digests are spelled (hex)", ("hex", "base64")),
         Option("--json", "", "as JSON"),
     ),
@@ -66,6 +74,7 @@ examples:
   sequester measure web.toml
   sequester measure --type sev-snp --firmware OVMF.amdsev.fd --cpus 4 --cpu EPYC-Milan --kernel vmlinuz --initrd i.img
   sequester measure --explain web.xml
+  sequester measure --references rvps --type sev-snp --firmware builds/ --cpus 1-64 --cpu EPYC-Milan,EPYC-Genoa
   sequester measure --compare DIGEST --type sev-es --firmware OVMF.fd --cpus 2 --cpu 25/1/1
 """
 
@@ -118,6 +127,10 @@ def plain(argv: list[str]) -> Plain | None:
 
 def run(arguments: Any) -> int:
     """Print the measurement, or what else was asked for; 1 for a mistake that was found, 4 for none found."""
+    if arguments.references is not None:
+        from sequester.cli.measure_references import run as run_references
+
+        return run_references(arguments)
     pieces = the_pieces(arguments)
     if arguments.compare is not None:
         return _compare(arguments, pieces)
@@ -149,10 +162,11 @@ def the_pieces(arguments: Any) -> Pieces:
             code="usage.guest",
             remedy="name a guest, or the pieces: --type sev-snp --firmware F --cpus N --cpu MODEL",
         )
-    return _changed(pieces, arguments)
+    return changed(pieces, arguments)
 
 
-def _changed(pieces: Pieces, arguments: Any) -> Pieces:
+def changed(pieces: Pieces, arguments: Any) -> Pieces:
+    """Return pieces with what else was given."""
     from sequester.measure import processor
 
     def given(name: str, read: Any = str) -> Any:
@@ -161,13 +175,13 @@ def _changed(pieces: Pieces, arguments: Any) -> Pieces:
 
     changes = {
         "firmware": given("firmware"),
-        "vcpus": given("cpus", _number),
+        "vcpus": given("cpus", number),
         "signature": given("cpu", processor.parse),
         "kernel": given("kernel"),
         "initrd": given("initrd"),
         "append": given("append"),
         "monitor": given("monitor", str.lower),
-        "features": given("guest_features", _number),
+        "features": given("guest_features", number),
         "seed": given("firmware_digest", _hex),
         "svsm": given("svsm"),
         "variables": given("vars", _size),
@@ -256,7 +270,8 @@ def _say_notes(notes: tuple[str, ...]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """Return a number in decimal or hex. Raises InputError for anything else."""
     try:
         return int(text, 0)
     except ValueError:
@@ -300,7 +315,7 @@ def _size(text: str) -> int:
     import os
 
     if text.isdecimal() or text.startswith("0x"):
-        return _number(text)
+        return number(text)
     try:
         return os.stat(text).st_size
     except (OSError, ValueError) as error:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sequester.measure.pieces import Pieces
 from sequester.measure.prefixes import Prefixes
-from sequester.record import replaced
+from sequester.record import record, replaced
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Processor:
     """A processor model: what it is called, and CPUID 1 EAX."""
 
@@ -19,7 +18,7 @@ class Processor:
     signature: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Matrix:
     """The launches that are acceptable: `pieces` with each of these firmware images, processors and numbers of vCPUs.
 
@@ -42,7 +41,7 @@ class Matrix:
             yield replaced(self.pieces, firmware=firmware)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reference:
     """A measurement that is acceptable, and the launch that has it.
 

@@ -11,7 +11,7 @@ from sequester.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Protocol
 
     from sequester.measure.measurement import Launch
@@ -23,7 +23,9 @@ else:
 
 
 class Method(Protocol):
-    """A module that measures a platform."""
+    """A module that measures a platform. `TRUSTEE_NAMES` are Trustee's names of its registers."""
+
+    TRUSTEE_NAMES: Mapping[str, str]
 
     def launch(self, pieces: Pieces) -> Launch:
         """Read the files and return the launch. Raises InputError where a piece is missing or wrong."""

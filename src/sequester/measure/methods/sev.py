@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 DIGEST_SIZE = 32
 
+TRUSTEE_NAMES = {REGISTER: "sev_launch_measurement"}
+"""Our registers under the names that Trustee's default policy asks for (ear_default_policy_cpu.rego)."""
+
 
 def launch(pieces: Pieces) -> SevLaunch:
     """Read the files of a SEV launch; vCPUs matter only to whoever compares it with SEV-ES."""

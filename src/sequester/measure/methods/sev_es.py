@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sequester.measure.search import Match
     from sequester.measure.tables import Matrix, Reference
 
+TRUSTEE_NAMES = {REGISTER: "sev_launch_measurement"}
+"""Our registers under the names that Trustee's default policy asks for (ear_default_policy_cpu.rego)."""
 
 _DEBUG_SWAP = 0x20
 """The one SEV_FEATURES bit that KVM gives a SEV-ES guest (Linux arch/x86/kvm/svm/sev.c, 6.6 to 7.2)."""

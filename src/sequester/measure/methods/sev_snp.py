@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sequester.measure.svsm import SvsmLaunch
     from sequester.measure.tables import Matrix, Reference
 
+TRUSTEE_NAMES = {REGISTER: "snp_launch_measurement"}
+"""Our registers under the names that Trustee's default policy asks for (ear_default_policy_cpu.rego)."""
+
 
 def launch(pieces: Pieces) -> SnpLaunch | SvsmLaunch:
     """Read the files of a SEV-SNP launch."""

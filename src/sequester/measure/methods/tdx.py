@@ -29,6 +29,15 @@ _ACPI = (
 )
 """Names of the three files in a folder: our own, those of Linux' /sys/firmware/qemu_fw_cfg/by_name, tdx-measure's."""
 
+TRUSTEE_NAMES = {
+    "MRTD": "mr_td",
+    **{f"RTMR{number}": f"rtmr_{number}" for number in range(4)},
+    "MRCONFIGID": "mr_config_id",
+    "MROWNER": "mr_owner",
+    "MROWNERCONFIG": "mr_owner_config",
+}
+"""Our registers under the names that Trustee's default policy asks for (ear_default_policy_cpu.rego)."""
+
 
 def launch(pieces: Pieces) -> TdxLaunch:
     """Read the files of a TDX launch."""
