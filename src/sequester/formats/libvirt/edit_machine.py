@@ -321,7 +321,7 @@ def _without_flash(editing: Editing, *, variables_only: bool) -> bool:
     os_element = editing.top("os")
     loader = splice.child(os_element, "loader")
     if loader is None or splice.get(loader, "type") == "rom":
-        return loader is not None
+        return True  # gone with the other flash, or a ROM by now
     editing.drop(os_element, "nvram")
     if variables_only:
         splice.set(loader, "stateless", "yes")
