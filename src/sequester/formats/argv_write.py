@@ -110,6 +110,7 @@ def _repeated(name: str, value: Value) -> bool:
     return (
         name in options.REPEATED
         and isinstance(value, (tuple, list))
+        and len(value) > 0
         and all(isinstance(v, str) for v in value)
     )
 
