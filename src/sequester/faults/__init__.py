@@ -13,6 +13,8 @@ from sequester.faults.fault import Explanation, Fault, Origin, Weight, explain
 
 GENERAL = (
     "sequester.faults.qemu",
+    "sequester.faults.machine",
+    "sequester.faults.options",
     "sequester.faults.kvm",
     "sequester.faults.memory",
     "sequester.faults.devices",
