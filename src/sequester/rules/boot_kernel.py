@@ -63,8 +63,6 @@ def _hashes_of_nothing(case: Case) -> Iterator[Breach]:
     yield Breach(
         f"{name} is on, and there is no kernel to hash" + (": QEMU dies of that" if dies else ""),
         part,
-        _set(case.guest, limitation, part, name, False) if dies else (),
-        f"{part.label()} {name}=off",
         severity=Severity.ERROR if dies else None,
     )
 
