@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 64
 """Files of one folder that are tried as firmware."""
-_SUFFIXES = (".fd", ".bin", ".rom", ".igvm")
+_SUFFIXES = (".fd", ".bin", ".rom", ".img", ".igvm")
 
 
 def pieces_of_guest(document: Document, limit: str | None = None, host: HostFacts | None = None) -> Pieces:

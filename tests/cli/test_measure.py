@@ -201,3 +201,22 @@ def test_what_qemu_gives_its_firmware_for_acpi_is_read_from_a_folder(tmp_path: P
     assert "no table-loader" in done.stderr
     (folder / "table_loader.bin").write_bytes(b"loader")
     assert "ACPI DATA etc/acpi/tables" in run(*pieces, "--explain").stdout
+
+
+def test_the_simple_command_loads_nothing_that_takes_longer_than_its_work(firmware: Path) -> None:
+    heavy = "argparse typing dataclasses re enum json base64 inspect sequester.platforms.registry"
+    code = (
+        "import sys; from sequester.cli.main import main;"
+        f"status = main('measure --type sev-snp --firmware {firmware} --cpus 2 --cpu EPYC'.split());"
+        f"print(status, [name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_simple_and_other_arguments_mean_the_same(firmware: Path) -> None:
+    plain = measure(firmware, "--append", "quiet", "--kernel", "/dev/null")
+    spelled = measure(firmware, "--append=quiet", "--kernel=/dev/null")
+    assert plain == spelled
+    negative = run("--type", "sev-snp", "--firmware", firmware, "--cpus", "-1", "--cpu", "EPYC")
+    assert negative.returncode == 2

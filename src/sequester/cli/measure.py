@@ -32,7 +32,7 @@ class Option:
 
 GROUPS = {
     "pieces, instead of a guest or other than it says": (
-        Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp ..."),
+        Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp, tdx, s390-pv"),
         Option(
             "--firmware", "F", "firmware image; for --references several, or folders, with commas between"
         ),
@@ -42,7 +42,11 @@ GROUPS = {
             "MODEL",
             "QEMU's model, family/model/stepping (25/1/1), or signature (0xa00f11); or several",
         ),
-        Option("--kernel", "F", "kernel that is started and measured (kernel-hashes=on)"),
+        Option(
+            "--kernel",
+            "F",
+            "kernel that is started and measured (kernel-hashes=on); a Secure Execution image (s390)",
+        ),
         Option("--initrd", "F", "its initrd"),
         Option("--append", "S", "its command line"),
         Option("--monitor", "NAME", "who starts it: qemu, ec2 or gce"),
@@ -220,7 +224,8 @@ def _compare(arguments: Any, pieces: Pieces) -> int:
     from sequester.report.measure import match_json, match_text
 
     digest = _digest(arguments.compare)
-    beside = os.path.join(arguments.among, "") if arguments.among else pieces.firmware
+    own = pieces.firmware or pieces.kernel
+    beside = os.path.join(arguments.among, "") if arguments.among else own
     others = images_beside(beside) if beside else ()
     match = method(pieces.platform).find(digest, pieces, others)
     sys.stdout.write((match_json if arguments.json else match_text)(match, digest))

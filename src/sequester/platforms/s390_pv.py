@@ -60,6 +60,7 @@ class S390Pv(HostTrustLimitation):
         "the image opens only on a machine whose host key it names; attestation by the ultravisor from z16 on"
     )
     requirements = "sequester.platforms.s390_pv_requirements:S390_PV"
+    measurement = "sequester.measure.methods.s390_pv"
     fault_table = "sequester.platforms.s390_pv_faults"
     references = (
         "https://www.qemu.org/docs/master/system/s390x/protvirt.html",
