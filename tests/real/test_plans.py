@@ -23,7 +23,7 @@ DEVICES = {
         "-device virtio-net-pci,id=d{n},disable-legacy=off,iommu_platform=off",
         "-blockdev driver=null-co,node-name=b{n} -device virtio-blk-pci,id=d{n},drive=b{n},disable-legacy=off",
         "-device virtio-scsi-pci,id=d{n} -blockdev driver=null-co,node-name=s{n} -device scsi-hd,bus=d{n}.0,drive=s{n}",
-        "-device virtio-serial-pci,id=d{n} -chardev null,id=c{n} -device virtserialport,bus=d{n}.0,chardev=c{n},name=p{n}",
+        "-device virtio-serial-pci,id=d{n} -chardev null,id=c{n} -device virtserialport,bus=d{n}.0,chardev=c{n},name=p",
         "-device virtio-rng-pci,id=d{n},iommu_platform=off",
         "-device virtio-balloon-pci,id=d{n}",
         "-device virtio-keyboard-pci,id=d{n}",

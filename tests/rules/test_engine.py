@@ -139,7 +139,7 @@ def test_every_fix_settles_and_the_edited_text_says_what_the_plan_says(
     document = read_argv_text(text.encode(), "g")
     case = Case(document.guest, resolve(document.guest), engaged=engaged)
     after, applied = apply(case, rules())
-    again, more = apply(after, rules())
+    _, more = apply(after, rules())
     assert not more
     written = document.edited([change for done in applied for change in done.changes])
     read = read_argv_text(written.text.encode(), "g").guest
@@ -152,7 +152,7 @@ def test_checking_takes_time_in_proportion_to_the_devices():
     for number in range(2000):
         argv += ["-device", f"virtio-net-pci,id=n{number},disable-legacy=off,iommu_platform=off"]
     guest = read_argv(argv).guest
-    case, applied = apply(Case(guest, resolve(guest)), rules())
+    _, applied = apply(Case(guest, resolve(guest)), rules())
     assert len(applied) >= 2000
 
 

@@ -24,7 +24,7 @@ def codes(text, **more):
 
 def fixed(text, **more):
     document = read_argv_text(text.encode(), "g")
-    case, applied = apply(case_of(text, **more), RULES)
+    _, applied = apply(case_of(text, **more), RULES)
     written = document.edited([change for done in applied for change in done.changes])
     assert not written.lost
     return written.text
@@ -169,7 +169,9 @@ def test_an_accelerator_that_cannot_protect_is_replaced(accelerator, expected):
 
 
 def test_a_fallback_to_tcg_is_a_note():
-    found = check(case_of(f"qemu-system-x86_64 -M q35,confidential-guest-support=s0,accel=kvm:tcg {SEV}"), RULES)
+    found = check(
+        case_of(f"qemu-system-x86_64 -M q35,confidential-guest-support=s0,accel=kvm:tcg {SEV}"), RULES
+    )
     assert [(finding.code, finding.severity) for finding in found] == [("SQ110", Severity.NOTE)]
 
 
