@@ -2,7 +2,7 @@
 
 The image of the SVSM lies below the firmware and its variables; its metadata is used, not the firmware's, and every
 processor starts in it. Source: coconut-svsm/qemu 0e64fb84, target/i386/sev.c; virtee/sev-snp-measure 0.0.8 to 0.0.13.
-An SVSM in an IGVM file is measured by `sequester.measure.igvm`.
+An SVSM in an IGVM file, as QEMU starts it since 10.1, is measured by `sequester.measure.igvm`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sequester.measure.igvm import SnpIgvmLaunch
     from sequester.measure.pieces import Pieces
     from sequester.measure.search import Match
     from sequester.measure.svsm import SvsmLaunch
@@ -21,12 +22,18 @@ TRUSTEE_NAMES = {REGISTER: "snp_launch_measurement"}
 """Our registers under the names that Trustee's default policy asks for (ear_default_policy_cpu.rego)."""
 
 
-def launch(pieces: Pieces) -> SnpLaunch | SvsmLaunch:
+def launch(pieces: Pieces) -> SnpLaunch | SvsmLaunch | SnpIgvmLaunch:
     """Read the files of a SEV-SNP launch."""
     if pieces.svsm:
         return _under_svsm(pieces)
+    firmware = pieces.read_firmware()
+    if firmware.data.startswith(b"IGVM"):
+        from sequester.measure import igvm
+
+        file = igvm.read_igvm(firmware.data, igvm.SNP, pieces.firmware)
+        return igvm.SnpIgvmLaunch(file, pieces.monitor, pieces.notes)
     return SnpLaunch(
-        pieces.read_firmware(),
+        firmware,
         vcpus=pieces.needed_vcpus(),
         signature=pieces.needed_signature(),
         features=SNP_ACTIVE if pieces.features is None else pieces.features,
@@ -42,12 +49,15 @@ def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None
 
     Raises InputError for a digest of another length than SHA-384's.
     """
+    from sequester.measure.igvm import SnpIgvmLaunch
     from sequester.measure.prefixes import SnpPrefixes, SvsmPrefixes
     from sequester.measure.search import search
     from sequester.measure.sev_guesses import readable, snp_guesses, svsm_guesses
 
     check_length(digest, DIGEST_SIZE, "SEV-SNP")
     given = launch(pieces)
+    if isinstance(given, SnpIgvmLaunch):
+        raise _of_igvm(pieces)
     if not isinstance(given, SnpLaunch):
         return search(digest, given, svsm_guesses(given), SvsmPrefixes())
     guesses = snp_guesses(given, pieces.boot_at_hand(), readable(others))
@@ -56,12 +66,26 @@ def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None
 
 def references(matrix: Matrix) -> Iterator[Reference]:
     """Yield the digest with each firmware image, processor and number of vCPUs."""
+    from sequester.measure.igvm import SnpIgvmLaunch
     from sequester.measure.prefixes import SnpPrefixes, SvsmPrefixes
-    from sequester.measure.tables import filled, with_processors
+    from sequester.measure.tables import Reference, filled, with_processors
 
     for pieces in matrix.by_firmware():
+        made = launch(filled(pieces, matrix))
+        if isinstance(made, SnpIgvmLaunch):
+            yield Reference(REGISTER, made.measure().digest, pieces.firmware)
+            continue
         prefixes = SvsmPrefixes() if matrix.pieces.svsm else SnpPrefixes()
-        yield from with_processors(matrix, launch(filled(pieces, matrix)), prefixes, REGISTER)
+        yield from with_processors(matrix, made, prefixes, REGISTER)
+
+
+def _of_igvm(pieces: Pieces) -> InputError:
+    return InputError(
+        "what may be wrong about a launch from an IGVM file is not known",
+        code="measure.igvm",
+        where=pieces.firmware,
+        remedy="compare --explain with what the file's makers say",
+    )
 
 
 def _under_svsm(pieces: Pieces) -> SvsmLaunch:

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sequester.measure.igvm import TdxIgvmLaunch
     from sequester.measure.pieces import Pieces
     from sequester.measure.search import Match
     from sequester.measure.tables import Matrix, Reference
@@ -39,9 +40,14 @@ TRUSTEE_NAMES = {
 """Our registers under the names that Trustee's default policy asks for (ear_default_policy_cpu.rego)."""
 
 
-def launch(pieces: Pieces) -> TdxLaunch:
+def launch(pieces: Pieces) -> TdxLaunch | TdxIgvmLaunch:
     """Read the files of a TDX launch."""
-    firmware = _firmware(pieces.firmware)
+    data = _image(pieces.firmware)
+    if data.startswith(b"IGVM"):
+        from sequester.measure import igvm
+
+        return igvm.TdxIgvmLaunch(igvm.read_igvm(data, igvm.TDX, pieces.firmware), pieces.notes)
+    firmware = read_tdvf_image(data, pieces.firmware)
     kernel = _kernel(pieces)
     ways = None
     if kernel is not None:
@@ -65,7 +71,15 @@ def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None
     from sequester.measure.tdx_guesses import nearest
 
     check_length(digest, SIZE, "TDX")
-    return nearest(digest, launch(pieces), _readable(others))
+    given = launch(pieces)
+    if not isinstance(given, TdxLaunch):
+        raise InputError(
+            "what may be wrong about a launch from an IGVM file is not known",
+            code="measure.igvm",
+            where=pieces.firmware,
+            remedy="compare --explain with what the file's makers say",
+        )
+    return nearest(digest, given, _readable(others))
 
 
 def references(matrix: Matrix) -> Iterator[Reference]:
@@ -78,14 +92,14 @@ def references(matrix: Matrix) -> Iterator[Reference]:
                 yield Reference(register.name, register.value, pieces.firmware)
 
 
-def _firmware(path: str) -> TdvfImage:
+def _image(path: str) -> bytes:
     if not path:
         raise InputError(
             "no firmware image is named",
             code="measure.firmware",
             remedy="give --firmware: what is measured is in it",
         )
-    return read_tdvf_image(read_image(path), path)
+    return read_image(path)
 
 
 def _kernel(pieces: Pieces) -> Kernel | None:
@@ -123,7 +137,7 @@ def _readable(paths: tuple[str, ...]) -> tuple[TdvfImage, ...]:
     found = []
     for path in paths:
         try:
-            found.append(_firmware(path))
+            found.append(read_tdvf_image(read_image(path), path))
         except InputError:
             continue
     return tuple(found)
