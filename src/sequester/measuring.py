@@ -1,7 +1,12 @@
 """The expected measurement of a guest, from its plan or from pieces: the story that the command line tells.
 
-`pieces_of_guest` takes the very plan that would be started; everything after that works on pieces, however they
-were come by. Files are read where they are needed and nowhere else; nothing is started.
+    from sequester.measuring import measure
+    from sequester.measure.pieces import Pieces
+
+    measure(sequester.load("web.xml")).digest                # or a plan: what is started is what is measured
+    measure(Pieces("sev-snp", "OVMF.fd", vcpus=4, signature=0xA00F11)).digest
+
+Files are read where they are needed and nowhere else; nothing is started.
 """
 
 from __future__ import annotations
@@ -12,25 +17,64 @@ from typing import TYPE_CHECKING
 from sequester.findings.rule import Severity
 from sequester.formats.document import Document
 from sequester.measure.guests import pieces_of
+from sequester.measure.methods import method
 from sequester.measure.pieces import Pieces
-from sequester.planning import make_plan
+from sequester.planning import Plan, make_plan
 from sequester.record import replaced
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sequester.host.facts import HostFacts
+    from sequester.measure.measurement import Contribution, Measurement
+    from sequester.measure.search import Match
+    from sequester.measure.tables import Matrix, Reference
 
 MOST_IMAGES = 64
 """Files of one folder that are tried as firmware."""
 _SUFFIXES = (".fd", ".bin", ".rom", ".img", ".igvm")
 
 
-def pieces_of_guest(document: Document, limit: str | None = None, host: HostFacts | None = None) -> Pieces:
-    """Return the pieces of the guest's plan; `limit` and `host` as for `make_plan`.
+def measure(of: Document | Plan | Pieces) -> Measurement:
+    """Return what a guest, a plan or pieces will be measured as.
 
-    A plan that would be refused is measured all the same, with a note: the pieces are there.
+    Raises InputError where a file cannot be read or used, or a piece that is measured is not known.
     """
-    plan = make_plan(document, limit, host)
-    pieces = pieces_of(plan.guest, plan.limitation, host)
+    pieces = _pieces(of)
+    return method(pieces.platform).launch(pieces).measure()
+
+
+def contributions(of: Document | Plan | Pieces) -> Iterator[Contribution]:
+    """Yield what the measurement is made of, in order."""
+    pieces = _pieces(of)
+    return method(pieces.platform).launch(pieces).contributions()
+
+
+def search(digest: bytes, of: Document | Plan | Pieces, others: tuple[str, ...] = ()) -> Match | None:
+    """Return the launch nearest to this one that has a digest that was seen, and what sets it apart; or None.
+
+    `others` are paths of other firmware images that may have been started (`images_beside`).
+    """
+    pieces = _pieces(of)
+    return method(pieces.platform).find(digest, pieces, others)
+
+
+def references(matrix: Matrix) -> Iterator[Reference]:
+    """Yield the measurements of every launch of a matrix: one guest, many hosts."""
+    return method(matrix.pieces.platform).references(matrix)
+
+
+def pieces_of_guest(document: Document, limit: str | None = None, host: HostFacts | None = None) -> Pieces:
+    """Return the pieces of the guest's plan; `limit` and `host` as for `make_plan`."""
+    return pieces_of_plan(make_plan(document, limit, host))
+
+
+def pieces_of_plan(plan: Plan) -> Pieces:
+    """Return the pieces of a plan.
+
+    One that would be refused is measured all the same, with a note: the pieces are there.
+    """
+    pieces = pieces_of(plan.guest, plan.limitation, plan.case.host)
     broken = [finding for finding in plan.findings if finding.severity >= Severity.ERROR]
     notes = tuple(f"this guest would not start as it is: {finding.found}" for finding in broken)
     return replaced(pieces, notes=(*pieces.notes, *notes))
@@ -46,3 +90,9 @@ def images_beside(path: str) -> tuple[str, ...]:
     own = os.path.basename(path)
     found = [name for name in names if name.endswith(_SUFFIXES) and name != own]
     return tuple(os.path.join(folder, name) for name in found[:MOST_IMAGES])
+
+
+def _pieces(of: Document | Plan | Pieces) -> Pieces:
+    if isinstance(of, Pieces):
+        return of
+    return pieces_of_plan(of) if isinstance(of, Plan) else pieces_of_guest(of)

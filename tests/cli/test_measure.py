@@ -220,3 +220,27 @@ def test_simple_and_other_arguments_mean_the_same(firmware: Path) -> None:
     assert plain == spelled
     negative = run("--type", "sev-snp", "--firmware", firmware, "--cpus", "-1", "--cpu", "EPYC")
     assert negative.returncode == 2
+
+
+def test_each_vcpu_s_page_is_written_as_the_peer_writes_it(firmware: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sevsnpmeasure", reason="sev-snp-measure, the peer, is not installed")
+    for platform, mode in (("sev-snp", "snp"), ("sev-es", "seves")):
+        mine, theirs = tmp_path / platform, tmp_path / mode
+        theirs.mkdir()
+        measure(firmware, "--dump-vmsas", mine, platform=platform)
+        code = "import sys; from sevsnpmeasure.cli import main; sys.exit(main())"
+        told = [
+            "--mode",
+            mode,
+            "--vcpus",
+            "2",
+            "--vcpu-type",
+            "EPYC-v4",
+            "--ovmf",
+            str(firmware),
+            "--dump-vmsa",
+        ]
+        subprocess.run([sys.executable, "-c", code, *told], capture_output=True, check=True, cwd=theirs)
+        pages = {path.name: path.read_bytes() for path in theirs.iterdir()}
+        assert {path.name: path.read_bytes() for path in mine.iterdir()} == pages
+        assert len(pages) == 2

@@ -12,8 +12,11 @@ from sequester.formats.sources import from_argv, read
 from sequester.measure.guests import pieces_of
 from sequester.measure.methods import method
 from sequester.measure.pieces import Pieces
-from sequester.measuring import images_beside, pieces_of_guest
+from sequester.measure.tables import Matrix
+from sequester.measuring import contributions, images_beside, measure, pieces_of_guest, references, search
+from sequester.planning import make_plan
 from sequester.platforms.registry import platforms, resolve
+from sequester.record import replaced
 
 SNP = "sev-snp-guest,id=s0,cbitpos=51,reduced-phys-bits=1"
 ES = "sev-guest,id=s0,cbitpos=51,reduced-phys-bits=1,policy=5"
@@ -119,8 +122,15 @@ def test_a_guest_and_its_pieces_have_the_same_measurement(tmp_path: Path) -> Non
     )
     from_guest = pieces_of_guest(from_argv(argv.split()))
     plain = Pieces("sev-snp", str(firmware), vcpus=3, signature=0x800F12, kernel=str(kernel), append="quiet")
-    digests = [method("sev-snp").launch(made).measure().digest for made in (from_guest, plain)]
-    assert digests[0] == digests[1]
+    document = from_argv(argv.split())
+    digests = {measure(of).digest for of in (document, make_plan(document), from_guest, plain)}
+    assert len(digests) == 1
+    (digest,) = digests
+    assert list(contributions(document))[-1].running == digest
+    found = search(measure(replaced(plain, vcpus=5)).digest, document)
+    assert found is not None
+    assert found.differences == ("5 vCPUs instead of 3",)
+    assert [each.value for each in references(Matrix(plain))] == [digest]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ GROUPS = {
         Option("--author-key", "F", "and the ID key signed with this one"),
         Option("--references", "", "every acceptable value, for verifiers", ("json", "corim", "rvps")),
         Option("--output", "FILE", "write it there"),
+        Option("--dump-vmsas", "DIR", "write each vCPU's VMSA page there, as vmsa0.bin ... (SEV-ES, SNP)"),
         Option("--format", "", "how digests are spelled (hex)", ("hex", "base64")),
         Option("--json", "", "as JSON"),
     ),
@@ -202,6 +203,8 @@ def _measure(arguments: Any, pieces: Pieces) -> int:
 
     launch = method(pieces.platform).launch(pieces)
     measurement = launch.measure()
+    if arguments.dump_vmsas is not None:
+        _dump(launch, arguments.dump_vmsas)
     if arguments.json:
         steps = launch.contributions() if arguments.explain else ()
         sys.stdout.write(measurement_json(measurement, steps))
@@ -214,6 +217,22 @@ def _measure(arguments: Any, pieces: Pieces) -> int:
     sys.stdout.write(measurement_text(measurement, arguments.format or "hex"))
     _say_notes(measurement.notes)
     return 0
+
+
+def _dump(launch: Any, folder: str) -> None:
+    import os
+
+    if not hasattr(launch, "vmsas"):
+        raise InputError("this launch has no VMSAs of its own", code="measure.vmsas")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for number, page in enumerate(launch.vmsas()):
+            with open(os.path.join(folder, f"vmsa{number}.bin"), "wb") as file:
+                file.write(page)
+    except OSError as error:
+        raise InputError(
+            "the VMSAs cannot be written", code="output.unwritable", where=folder, why=error.strerror or ""
+        ) from None
 
 
 def _compare(arguments: Any, pieces: Pieces) -> int:

@@ -7,7 +7,7 @@ what EC2 and GCE do otherwise: virtee/sev-snp-measure 0.0.6 to 0.0.13.
 from __future__ import annotations
 
 from hashlib import sha384
-from itertools import repeat
+from itertools import islice, repeat
 
 from sequester.errors import InputError
 from sequester.firmware.sev import CPUID, KERNEL_HASHES, SEC_MEM, SECRETS, SECTION_TYPES, SevSection
@@ -91,18 +91,15 @@ class SnpLaunch:
         said = (*self.notes, *empty_sections(self.firmware, sections))
         return Measurement("sev-snp", (Register(REGISTER, chain),), said)
 
+    def vmsas(self) -> Iterator[bytes]:
+        """Yield the VMSA page of each processor."""
+        reset = reset_vector(self.firmware)
+        return vmsa.pages(self.vcpus, reset, self.signature, self.features, self.monitor, self.fpu)
+
     def vmsa_digests(self) -> Iterator[bytes]:
         """Yield the SHA-384 of each processor's VMSA: all but the first are alike, and hashed once."""
-        pages = vmsa.pages(
-            min(self.vcpus, 2),
-            reset_vector(self.firmware),
-            self.signature,
-            self.features,
-            self.monitor,
-            self.fpu,
-        )
         contents = b""
-        for page in pages:
+        for page in islice(self.vmsas(), 2):
             contents = sha384(page).digest()
             yield contents
         yield from repeat(contents, self.vcpus - 2)
