@@ -102,7 +102,9 @@ def _contents(name: str) -> bytes:
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
-            raise InputError("this is a folder", code="input.unreadable", where=name, remedy="name a file in it")
+            raise InputError(
+                "this is a folder", code="input.unreadable", where=name, remedy="name a file in it"
+            )
         if not stat.S_ISREG(mode):
             os.set_blocking(descriptor, True)
         with open(descriptor, "rb", closefd=False) as file:
