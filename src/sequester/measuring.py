@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 64
 """Files of one folder that are tried as firmware."""
+MOST_BYTES = 512 << 20
+"""And how large they may be together."""
 _SUFFIXES = (".fd", ".bin", ".rom", ".img", ".igvm")
 
 
@@ -81,15 +83,27 @@ def pieces_of_plan(plan: Plan) -> Pieces:
 
 
 def images_beside(path: str) -> tuple[str, ...]:
-    """Return the other files in an image's folder that may be firmware, by name; () where it cannot be listed."""
+    """Return the other files in an image's folder that may be firmware, by name; () where it cannot be listed.
+
+    At most `MOST_IMAGES`, of at most `MOST_BYTES` together.
+    """
     folder = os.path.dirname(path) or "."
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return ()
     own = os.path.basename(path)
-    found = [name for name in names if name.endswith(_SUFFIXES) and name != own]
-    return tuple(os.path.join(folder, name) for name in found[:MOST_IMAGES])
+    found: list[str] = []
+    left = MOST_BYTES
+    for name in names:
+        path = os.path.join(folder, name)
+        if name == own or not name.endswith(_SUFFIXES) or not os.path.isfile(path):
+            continue
+        left -= os.path.getsize(path)
+        if left < 0 or len(found) == MOST_IMAGES:
+            break
+        found.append(path)
+    return tuple(found)
 
 
 def _pieces(of: Document | Plan | Pieces) -> Pieces:
