@@ -1,6 +1,8 @@
-"""Makes the pages that come from the code: one a rule, and the platforms."""
+"""Makes the pages that come from elsewhere: one a rule and the platforms from the code, the tour from the README."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -13,6 +15,9 @@ from sequester.rules.catalogue import rules
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to those of docs/."""
+    readme = (Path(config.config_file_path).parent / "README.md").read_text(encoding="utf-8")
+    tour = readme.partition("## A tour in five minutes")[2].partition("\n## ")[0]
+    files.append(File.generated(config, "tour.md", content=f"# A tour in five minutes\n{tour}"))
     table = ["# Rules", "", "| code | severity | rule |", "|---|---|---|"]
     for rule in rules():
         table.append(f"| [{rule.code}]({rule.code}.md) | {rule.severity.name.lower()} | {rule.title} |")
