@@ -11,7 +11,15 @@ from __future__ import annotations
 import re
 
 from sequester.formats.document import Written
-from sequester.formats.libvirt import write_chardevs, write_devices, write_disks, write_machine, write_network
+from sequester.formats.libvirt import (
+    write_chardevs,
+    write_devices,
+    write_disks,
+    write_machine,
+    write_memory,
+    write_network,
+    write_processor,
+)
 from sequester.formats.libvirt.editing import ORDER
 from sequester.formats.libvirt.reading import takes_mmio
 from sequester.formats.libvirt.security import VALUE_ATTRIBUTES
@@ -81,13 +89,13 @@ def write_xml(guest: Guest) -> Written:
     writing = Writing(guest)
     writing.domain.attributes["type"] = write_machine.domain_type(writing)
     _identity(writing)
-    write_machine.main_memory(writing)
-    write_machine.virtual_cpus(writing)
+    write_memory.main_memory(writing)
+    write_processor.virtual_cpus(writing)
     _io_threads(writing)
     os_element = writing.child("os")
     write_machine.machine(writing, os_element)
     write_machine.boot(writing, os_element)
-    write_machine.processor(writing)
+    write_processor.processor(writing)
     write_machine.clock_and_events(writing)
     if guest.emulator.startswith("/"):
         writing.element(writing.devices, "emulator", guest.emulator)

@@ -58,11 +58,11 @@ DEFAULT_SCSI = {"x86_64": "lsilogic", "i386": "lsilogic", "ppc64": "ibmvscsi"}
 """The model of a SCSI controller that names none; virtio-scsi elsewhere."""
 
 _TARGETS = {
-    "port": ("port", True),
-    "chassis": ("chassis", True),
-    "chassisNr": ("chassis_nr", True),
-    "busNr": ("bus_nr", True),
-    "index": ("index", True),
+    "port": "port",
+    "chassis": "chassis",
+    "chassisNr": "chassis_nr",
+    "busNr": "bus_nr",
+    "index": "index",
 }
 _ORDER = {"pci": 0, "usb": 1, "ide": 2, "scsi": 3, "sata": 4, "virtio-serial": 5, "ccid": 6, "nvme": 7}
 """libvirt's order of kinds on the command line; the buses come before what hangs on them."""
@@ -175,9 +175,9 @@ def _pci(reading: Reading, index: int, model: str, element: Element) -> None:
     properties: Props = {}
     target = children.get("target")
     if target is not None:
-        for attribute, (prop, _) in _TARGETS.items():
-            if target.get(attribute):
-                properties[prop] = reading.number(target, attribute)
+        for attribute in target.attrib:
+            if attribute in _TARGETS:
+                properties[_TARGETS[attribute]] = reading.number(target, attribute)
         if target.get("hotplug"):
             properties["hotplug"] = target.get("hotplug") == "on"
         node = target.find("node")

@@ -128,8 +128,8 @@ def _layer(reading: Reading, disk: Disk, layer: Element, stem: str, below: str, 
     if form == "raw" and driver != "vvfat":
         properties["read-only"] = read_only
         properties.update(shared)
-        if source is not None and (piece := source.find("slices/slice")) is not None:
-            reading.leave_out(f"<slice> of {what}", piece)
+        if source is not None and len(source) and (piece := source.find("slices")) is not None:
+            reading.leave_out(f"<slices> of {what}", piece)
         reading.add("blockdev", driver, properties, layer, node)
         return node
     properties["auto-read-only"] = True
@@ -247,8 +247,13 @@ def place_of(reading: Reading, disk: Disk) -> tuple[int, int, int, int]:
     """Return controller, bus, target and unit of a disk, from its address or else its target's name."""
     address = disk.children.get("address")
     if address is not None and address.get("type", "drive") == "drive":
-        found = [reading.number(address, name) for name in ("controller", "bus", "target", "unit")]
-        return found[0], found[1], found[2], found[3]
+        number = reading.number
+        return (
+            number(address, "controller"),
+            number(address, "bus"),
+            number(address, "target"),
+            number(address, "unit"),
+        )
     controller, rest = divmod(disk.index, _PER_CONTROLLER.get(disk.bus, 1))
     if disk.bus == "scsi":
         return controller, 0, 0, rest + (rest >= 7)
@@ -347,7 +352,9 @@ def _vhost_user(reading: Reading, disk: Disk, order: dict[str, int]) -> None:
 
 def _split(name: str) -> tuple[str, int]:
     """Split a target's name: ``vdc`` into ``vd`` and 2 (letters count as spreadsheets count columns)."""
-    prefix = next((known for known in PREFIXES if name.startswith(known)), "")
+    prefix = name[:2]
+    if prefix not in PREFIXES:
+        prefix = name[:3] if name[:3] in PREFIXES else ""
     index = 0
     for letter in name[len(prefix) : len(prefix) + 6]:
         if not "a" <= letter <= "z":

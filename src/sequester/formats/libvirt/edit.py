@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sequester.formats.document import Written
-from sequester.formats.libvirt import edit_device, edit_machine, edit_passthrough
+from sequester.formats.libvirt import edit_backend, edit_device, edit_machine, edit_passthrough
 from sequester.formats.libvirt.editing import Editing, shown
 from sequester.formats.libvirt.security import VALUE_ATTRIBUTES
 from sequester.formats.xml_splice import Node, Place
@@ -41,11 +41,11 @@ _BY_GROUP: dict[str, Edit] = {
     "shim": edit_machine.boot_file,
     "name": edit_machine.identity,
     "uuid": edit_machine.identity,
-    "object": edit_device.backend,
+    "object": edit_backend.backend,
     "device": edit_device.device,
-    "netdev": edit_device.network_backend,
-    "vnc": edit_device.display,
-    "spice": edit_device.display,
+    "netdev": edit_backend.network_backend,
+    "vnc": edit_backend.display,
+    "spice": edit_backend.display,
 }
 
 

@@ -21,7 +21,7 @@ def backend(reading: Reading, kind: str, source: Element, what: str) -> tuple[st
 
     `kind` is the ``type`` of the disk (or backing store). Returns None where there is no medium.
     """
-    for tag in _SECRETS:
+    for tag in _SECRETS if len(source) else ():
         secret = source.find(tag)
         if secret is not None:
             reading.leave_out(f"<{tag}> of {what}: libvirt holds the secret", secret)

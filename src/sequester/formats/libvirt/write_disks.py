@@ -74,11 +74,12 @@ def loose_drive(writing: Writing, part: Part) -> None:
 
 def _implied_drive(writing: Writing, device: Part) -> Said | None:
     """Return the drive that an implied device shows: the first of its spelling that none has yet."""
-    for drive in writing.guest.of("drive"):
-        if drive.key not in writing.used and (drive.line, drive.spelled) == (device.line, device.spelled):
-            writing.used.add(drive.key)
-            return Said(drive)
-    return None
+    drives = writing.implying("drive").get((device.line, device.spelled))
+    if not drives:
+        return None
+    drive = drives.pop(0)
+    writing.used.add(drive.key)
+    return Said(drive)
 
 
 def _write(writing: Writing, said: Said | None, drive: Said | None, bus: str, media: str) -> None:

@@ -58,10 +58,11 @@ def interface(writing: Writing, part: Part) -> None:
         return
     mac = said.take("mac")
     _mac(writing, said.part, node, mac)
+    driver = Node("driver")
     if backend is not None:
-        _backend(writing, backend, node)
+        _backend(writing, backend, node, driver)
         writing.finish(backend)
-    _card(writing, said, node, part.type, backend)
+    _card(writing, said, node, driver)
     writing.finish(said)
 
 
@@ -73,7 +74,7 @@ def loose_card(writing: Writing, part: Part) -> None:
         writing.devices.children.remove(node)
         writing.used.add(part.key)
         return
-    _sugar(writing, said, node)
+    _sugar(writing, said, node, Node("driver"))
     model = said.take("model")
     if model and _NAME.fullmatch(model):
         writing.element(node, "model", type=model)
@@ -82,37 +83,31 @@ def loose_card(writing: Writing, part: Part) -> None:
 
 def _implied(writing: Writing, said: Said, node: Node) -> None:
     """Write a card that ``-nic`` or ``-net nic`` makes, or that QEMU adds by itself."""
-    source = next(
-        (
-            part
-            for group in ("nic", "net")
-            for part in writing.guest.of(group)
-            if part.key not in writing.used
-            and (part.line, part.spelled) == (said.part.line, said.part.spelled)
-        ),
-        None,
-    )
+    spot = (said.part.line, said.part.spelled)
+    found = writing.implying("nic").get(spot) or writing.implying("net").get(spot)
+    source = found.pop(0) if found else None
+    driver = Node("driver")
     if source is not None:
         sugar = Said(source)
-        _sugar(writing, sugar, node)
+        _sugar(writing, sugar, node, driver)
         sugar.drop("model")
         writing.finish(sugar)
-    _card(writing, said, node, said.part.type, None)
+    _card(writing, said, node, driver)
     writing.finish(said)
 
 
-def _sugar(writing: Writing, said: Said, node: Node) -> None:
+def _sugar(writing: Writing, said: Said, node: Node, driver: Node) -> None:
     mac = said.take("mac") or said.take("macaddr")
     _mac(writing, said.part, node, mac)
     if said.part.group == "nic" and said.part.type != "user":
-        _backend(writing, said, node)
+        _backend(writing, said, node, driver)
     elif said.part.group == "net":
         other = next(
             (p for p in writing.guest.of("net") if p.type != "nic" and p.key not in writing.used), None
         )
         if other is not None:
             backend = Said(other)
-            _backend(writing, backend, node)
+            _backend(writing, backend, node, driver)
             writing.finish(backend)
     else:
         _user(writing, said)
@@ -131,7 +126,8 @@ def _user(writing: Writing, said: Said) -> None:
         writing.lose(f"{name}={said.take(name)} of {said.part.label()}: libvirt's user network has none")
 
 
-def _backend(writing: Writing, said: Said, node: Node) -> None:
+def _backend(writing: Writing, said: Said, node: Node, driver: Node) -> None:
+    """Say what the card is connected to; what concerns both sides goes to ``<driver>``."""
     what = said.part.type
     if what == "user":
         _user(writing, said)
@@ -142,13 +138,13 @@ def _backend(writing: Writing, said: Said, node: Node) -> None:
         elif network:
             writing.lose(f"net={network} of {said.part.label()}")
     elif what == "tap":
-        _tap(writing, said, node)
+        _tap(writing, said, node, driver)
     elif what == "bridge":
         node.attributes["type"] = "bridge"
         writing.element(node, "source", bridge=_device(writing, said, "br") or "br0")
         said.drop("helper")
     elif what == "vhost-user":
-        _vhost_user(writing, said, node)
+        _vhost_user(writing, said, node, driver)
     elif what == "vhost-vdpa":
         node.attributes["type"] = "vdpa"
         writing.element(node, "source", dev=writing.path(said.take("vhostdev") or "", "the vDPA device"))
@@ -168,7 +164,7 @@ def _device(writing: Writing, said: Said, prop: str) -> str | None:
     return name
 
 
-def _tap(writing: Writing, said: Said, node: Node) -> None:
+def _tap(writing: Writing, said: Said, node: Node, driver: Node) -> None:
     bridge = _device(writing, said, "br")
     if bridge:
         node.attributes["type"] = "bridge"
@@ -184,17 +180,17 @@ def _tap(writing: Writing, said: Said, node: Node) -> None:
             said.drop(script)
     vhost = said.flag("vhost")
     if vhost is not None:
-        node.attributes["vhost"] = vhost  # moved to <driver> by `_card`
+        driver.attributes["name"] = "vhost" if vhost == "on" else "qemu"
     queues = said.number("queues")
-    if queues:
-        node.attributes["queues"] = queues
+    if queues and queues != "1":
+        driver.attributes["queues"] = queues
     for name in ("fd", "fds", "vhostfd", "vhostfds"):
         if name in said.left:
             writing.lose(f"{name} of {said.part.label()}: libvirt opens the tap itself")
             said.drop(name)
 
 
-def _vhost_user(writing: Writing, said: Said, node: Node) -> None:
+def _vhost_user(writing: Writing, said: Said, node: Node, driver: Node) -> None:
     character = writing.referred(said, "chardev", "chardev")
     if character is None:
         writing.lose(f"{said.part.label()} without a socket: a user network stands in its place")
@@ -206,8 +202,8 @@ def _vhost_user(writing: Writing, said: Said, node: Node) -> None:
         character.drop("wait", "reconnect", "reconnect-ms")
         writing.finish(character)
     queues = said.number("queues")
-    if queues:
-        node.attributes["queues"] = queues
+    if queues and queues != "1":
+        driver.attributes["queues"] = queues
     said.drop("vhostforce")
 
 
@@ -226,18 +222,14 @@ def _socket(writing: Writing, said: Said, node: Node) -> None:
     writing.lose(f"{said.part.label()}: a user network stands in its place")
 
 
-def _card(writing: Writing, said: Said, node: Node, driver_name: str, backend: Said | None) -> None:
-    virtio = driver_name.startswith("virtio-net")
-    model = (settle_versions(said) or "virtio") if virtio else driver_name
+def _card(writing: Writing, said: Said, node: Node, driver: Node) -> None:
+    virtio = said.part.type.startswith("virtio-net")
+    model = (settle_versions(said) or "virtio") if virtio else said.part.type
     writing.element(node, "model", type=model)
-    driver = Node("driver")
-    vhost, queues = node.attributes.pop("vhost", None), node.attributes.pop("queues", None)
-    if vhost is not None and virtio:
-        driver.attributes["name"] = "vhost" if vhost == "on" else "qemu"
     if virtio:
         _virtio(writing, said, driver, node)
-    if queues and queues != "1" and virtio:
-        driver.attributes["queues"] = queues
+    else:
+        driver.attributes.clear()  # queues and vhost are virtio's
     said.drop("mq", "vectors")
     if driver.attributes or driver.children:
         node.children.append(driver)

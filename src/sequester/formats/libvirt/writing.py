@@ -102,6 +102,8 @@ class Writing:
         self.scsi: dict[str, int] = {}
         self.usb: dict[str, int] = {}
         self.bootable: list[tuple[int, Node]] = []
+        self._by_id: dict[str, dict[str, Part]] = {}
+        self._implying: dict[str, dict[tuple[int, str], list[Part]]] = {}
 
     def element(self, parent: Node, tag: str, text: str = "", **attributes: str | None) -> Node:
         """Add a child; attributes that are None are left out. A trailing ``_`` in a name is dropped."""
@@ -122,6 +124,22 @@ class Writing:
         found.attributes.update({name: value for name, value in attributes.items() if value is not None})
         return found
 
+    def feature(self, tag: str) -> Node:
+        """Return a child of ``<features>``, added where there is none."""
+        features = self.child("features")
+        found = next((node for node in features.children if node.tag == tag), None)
+        return self.element(features, tag) if found is None else found
+
+    def timer(self, name: str, **attributes: str) -> None:
+        """Set attributes of a timer of ``<clock>``."""
+        clock = self.child("clock")
+        clock.attributes.setdefault("offset", "utc")
+        found = next((node for node in clock.children if node.attributes.get("name") == name), None)
+        if found is None:
+            self.element(clock, "timer", "", name=name, **attributes)
+        else:
+            found.attributes.update(attributes)
+
     def lose(self, what: str) -> None:
         """Name something that this XML does not say."""
         self.lost.append(what)
@@ -129,13 +147,29 @@ class Writing:
     def referred(self, said: Said, name: str, *groups: str) -> Said | None:
         """Return the part of one of these groups that a property names, spoken for from now on."""
         identity = said.take(name)
-        found = self.guest.by_id.get(identity) if identity else None
-        if found is None or found.group not in groups:
-            found = next((p for g in groups for p in self.guest.of(g) if p.id == identity), None)
-        if found is None:
+        if not identity:
             return None
-        self.used.add(found.key)
-        return Said(found)
+        for group in groups:
+            found = self._named(group).get(identity)
+            if found is not None:
+                self.used.add(found.key)
+                return Said(found)
+        return None
+
+    def _named(self, group: str) -> dict[str, Part]:
+        """Return a group's parts by id, the first of each."""
+        if group not in self._by_id:
+            self._by_id[group] = {part.id: part for part in reversed(self.guest.of(group))}
+        return self._by_id[group]
+
+    def implying(self, group: str) -> dict[tuple[int, str], list[Part]]:
+        """Return the options of a group that may imply devices, by line and spelling, those not yet taken."""
+        if group not in self._implying:
+            found: dict[tuple[int, str], list[Part]] = {}
+            for part in self.guest.of(group):
+                found.setdefault((part.line, part.spelled), []).append(part)
+            self._implying[group] = found
+        return self._implying[group]
 
     def speak_for(self, part: Part) -> None:
         """Tick off a block node, and those below it."""
