@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sequester.findings.case import Case
 from sequester.findings.rule import Breach, Rule, Severity
-from sequester.guest.change import Set
+from sequester.guest.change import Retype, Set, Unset
 from sequester.guest.memory import MIB, huge_pages, in_file, ram_bytes, taken_at_once
 from sequester.guest.part import Part
 from sequester.platforms.limitation import Demands, Engagement, Limits
@@ -16,6 +16,8 @@ _BESIDE_RAM = 256 * MIB
 """What a guest pins beside its main memory: firmware, ROMs, video memory (libvirt's advice, a rule of thumb)."""
 _KBASE = "https://libvirt.org/kbase/launch_security_sev.html"
 _MARKS = "marks all guest memory as mergeable, for KSM"
+_UNRELEASED_TYPE = "memory-backend-memfd-private"
+"""Of the patched QEMUs for SEV-SNP and TDX of 2022 and 2023 (AMDESE/qemu snp-v3, intel/qemu-tdx)."""
 _DEMANDS_NOTHING = Demands()
 
 
@@ -176,6 +178,25 @@ def _left_in_file(case: Case) -> Iterator[Breach]:
         path = in_file(part)
         if path and not part.flag("discard-data"):
             yield Breach(f"{part.label()} keeps the guest's memory in {path}", part)
+
+
+def _never_released(case: Case) -> Iterator[Breach]:
+    for part in case.guest.memory_backends:
+        if part.type == _UNRELEASED_TYPE:
+            yield Breach(
+                f"{part.label()}: no released QEMU has this type",
+                part,
+                () if "path" in part.properties else (Retype(part.key, "memory-backend-memfd"),),
+                f"{part.label()} becomes memory-backend-memfd",
+            )
+        elif "private" in part.properties:
+            yield Breach(
+                f"{part.label()} has private={part.text('private')}, which no released QEMU knows",
+                part,
+                (Unset(part.key, "private"),),
+                f"{part.label()} without private",
+                remedy="remove private",
+            )
 
 
 def _live_update(case: Case) -> Iterator[Breach]:
@@ -341,6 +362,19 @@ RULES: tuple[Rule, ...] = (
         'CPR."; not tried, as it takes the hardware. aux-ram-share is known since 10.0; 7.2 refuses it.',
         remedy="remove aux-ram-share=on",
         references=("https://www.qemu.org/docs/master/devel/migration/CPR.html",),
+        limits=_READ,
+    ),
+    Rule(
+        "SQ212",
+        "A memory backend that was never released",
+        Severity.ERROR,
+        _never_released,
+        why="Private memory was first a backend of its own, in the patched QEMUs that SEV-SNP and TDX came with. What "
+        "was released takes it from guest_memfd by itself, beside any ordinary backend, or with none.",
+        broken="QEMU 7.2, 10.0 and 11.1 end with \"Parameter 'qom-type' does not accept value "
+        "'memory-backend-memfd-private'\" and \"Invalid parameter 'private'\".",
+        remedy="use memory-backend-memfd, or leave the backend to QEMU",
+        references=("https://github.com/canonical/tdx/issues/114", "QEMU system/physmem.c, ram_block_add"),
         limits=_READ,
     ),
 )
