@@ -299,3 +299,24 @@ def test_a_guest_whose_platform_is_not_known_is_judged_by_what_holds_for_all():
     text = good(SEV).replace("sev-guest", "other-guest") + " -device virtio-mem-pci"
     assert case_of(text).limitation is None
     assert what(text) == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "mended"),
+    [
+        (
+            "memory-backend-memfd-private,id=m,size=1G,share=true",
+            "memory-backend-memfd,id=m,size=1G,share=true",
+        ),
+        ("memory-backend-ram,id=m,size=1G,private=on", "memory-backend-ram,id=m,size=1G"),
+    ],
+)
+def test_a_backend_of_the_first_patched_qemus_becomes_one_that_was_released(backend, mended):
+    assert "SQ212" in codes(RULES, SNP + f" -object {backend}")
+    assert f"-object {mended}" in fixed(RULES, SNP + f" -object {backend}")
+
+
+def test_an_unreleased_backend_with_a_path_is_reported_and_left():
+    text = SNP + " -object memory-backend-memfd-private,id=m,size=1G,path=/x"
+    assert "SQ212" in codes(RULES, text)
+    assert "memory-backend-memfd-private" in fixed(RULES, text)
