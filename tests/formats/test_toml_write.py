@@ -13,6 +13,7 @@ from sequester.formats.toml_read import read_toml
 from sequester.formats.toml_write import write_toml
 from sequester.guest.guest import Guest, NotCarried, complete
 from sequester.guest.part import Part
+from sequester.planning import make_plan
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -146,3 +147,12 @@ def test_real_command_lines_mean_the_same_as_toml(path: Path | None) -> None:
     found = again(guest)
     assert meaning(found)[1:] == meaning(guest)[1:]
     assert found.accelerators == guest.accelerators
+
+
+@pytest.mark.parametrize("options", ["", " -M q35", " -accel kvm -nodefaults -display none"])
+def test_what_a_plan_gives_a_machine_or_processor_that_nothing_declared_is_written(options: str) -> None:
+    document = read_argv_text(f"qemu-system-x86_64{options}".encode(), "g.args")
+    written = make_plan(document, limit="tdx").to("toml")
+    again = make_plan(read_toml(written.text.encode(), "again.toml"))
+    assert again.guest.cpu.type == "host"
+    assert not again.changes

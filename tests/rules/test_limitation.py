@@ -2,9 +2,12 @@
 
 import pytest
 
+from sequester.errors import RefusedError
 from sequester.findings import Case, Severity
 from sequester.formats.argv_read import read_argv_text
+from sequester.formats.libvirt_read import read_xml
 from sequester.host.emulator import QemuFacts
+from sequester.planning import make_plan
 from sequester.platforms.registry import resolve
 from sequester.rules.engine import apply, check
 from sequester.rules.limitation import RULES
@@ -46,6 +49,17 @@ def test_an_object_that_nothing_names_is_an_error_and_is_named_by_the_fix():
     text = f"qemu-system-x86_64 -M q35 -accel kvm {SEV}"
     assert codes(text) == ["SQ101"]
     assert fixed(text) == f"qemu-system-x86_64 -M q35,confidential-guest-support=s0 -accel kvm {SEV}"
+
+
+def test_an_object_that_a_domain_passes_to_qemu_and_does_not_name_is_an_error_without_a_fix():
+    document = read_xml(
+        b"<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><os>"
+        b"<type arch='x86_64' machine='q35'>hvm</type></os><qemu:commandline><qemu:arg value='-object'/><qemu:arg value='tdx-guest,id=tdx'/>"
+        b"</qemu:commandline></domain>",
+        "td.xml",
+    )
+    with pytest.raises(RefusedError, match=r"nothing names object 'tdx' .* \(use <launchSecurity> instead"):
+        make_plan(document)
 
 
 def test_the_fix_makes_a_machine_option_where_there_is_none():

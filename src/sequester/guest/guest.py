@@ -14,6 +14,9 @@ from sequester.guest.virtio import transport
 SINGLE = frozenset({"machine", "cpu", "m", "smp", "limitation"})
 """Groups of which a guest has exactly one part, made up with empty type where nothing declares it."""
 
+_MADE_UP = ("machine", "cpu", "m", "smp")
+"""Those that `complete` makes up."""
+
 LIMITATION_PROPERTIES = ("confidential-guest-support", "memory-encryption", "host-trust-limitation")
 """The machine property's three spellings, today's first (QEMU 6.0; 2.12; the proposal of 2020)."""
 
@@ -200,7 +203,7 @@ def complete(
     listed = with_limitation(parts) if dialect == "qemu" else list(parts)
     have = {part.group for part in listed}
     key = max((part.key for part in listed), default=-1) + 1
-    for group in ("machine", "cpu", "m", "smp"):
+    for group in _MADE_UP:
         if group not in have:
             listed.append(Part(group, "", key=key, implied=True))
             key += 1
@@ -259,4 +262,6 @@ def _edit(part: Part, changes: list[Change]) -> Part | None:
                 return None
             case Add():  # pragma: no cover - an Add is never filed under a key
                 raise AssertionError
-    return replace(part, type=type_, properties=properties)
+    # A made-up part that a change gave something to say is no longer one that nothing declares.
+    implied = part.implied and part.group not in _MADE_UP
+    return replace(part, type=type_, properties=properties, implied=implied)

@@ -30,6 +30,13 @@ def _unnamed_object(case: Case) -> Iterator[Breach]:
             )
             continue
         spelling = TODAY if case.qemu_version >= _RENAMED_IN else OLDER
+        if guest.dialect == "libvirt":
+            yield Breach(
+                f"nothing names {part.label()}: this guest runs unprotected",
+                part,
+                remedy=f"use <launchSecurity> instead, or pass -machine {spelling}={part.id} in two more <qemu:arg>",
+            )
+            continue
         fix: tuple[Change, ...] = ()
         if guest.limitation is None and len(loose) == 1 and part.id:
             fix = (Set(guest.machine.key, spelling, part.id),)
