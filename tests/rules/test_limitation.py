@@ -53,9 +53,10 @@ def test_an_object_that_nothing_names_is_an_error_and_is_named_by_the_fix():
 
 def test_an_object_that_a_domain_passes_to_qemu_and_does_not_name_is_an_error_without_a_fix():
     document = read_xml(
-        b"<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><os>"
-        b"<type arch='x86_64' machine='q35'>hvm</type></os><qemu:commandline><qemu:arg value='-object'/><qemu:arg value='tdx-guest,id=tdx'/>"
-        b"</qemu:commandline></domain>",
+        b"<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+        b"<os><type arch='x86_64' machine='q35'>hvm</type></os>"
+        b"<qemu:commandline><qemu:arg value='-object'/><qemu:arg value='tdx-guest,id=tdx'/></qemu:commandline>"
+        b"</domain>",
         "td.xml",
     )
     with pytest.raises(RefusedError, match=r"nothing names object 'tdx' .* \(use <launchSecurity> instead"):
