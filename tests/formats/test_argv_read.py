@@ -259,3 +259,8 @@ def test_keys_that_add_up_are_all_kept():
     again = shell_text(write_argv(guest)[0])
     assert "hostfwd=tcp::1-:1,hostfwd=tcp::2-:2" in again
     assert "type=11,value=a,value=b" in again
+
+
+def test_a_cpus_model_number_is_not_its_name():
+    cpu = guest_of("qemu-system-x86_64 -cpu EPYC,family=25,model=17,+svm").cpu
+    assert (cpu.type, cpu.properties) == ("EPYC", {"family": "25", "model": "17", "svm": "on"})

@@ -62,7 +62,7 @@ IMPLIED = {
     "boot": "order",
     "chardev": "backend",
     "compat": "",
-    "cpu": "model",
+    "cpu": "cpu-model",
     "device": "driver",
     "display": "type",
     "drive": "file",
@@ -94,7 +94,9 @@ IMPLIED = {
     "virtfs": "fsdriver",
     "vnc": "vnc",
 }
-"""Options written as ``key=value,...``, with the key that a bare first value stands for. All others are one text."""
+"""Options written as ``key=value,...``, with the key that a bare first value stands for. All others are one text.
+
+A CPU's name has no key in QEMU; ours is one that no CPU property has (``model`` is a number of CPUID)."""
 
 JSON_TOO = frozenset({"audiodev", "blockdev", "compat", "device", "display", "netdev", "object"})
 """Options that also take a JSON object (QEMU 2.9 ``-blockdev``, 6.0 ``-object``, 6.2 ``-device``, 7.0 ``-netdev``)."""
