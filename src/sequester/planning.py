@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 AUTO = "auto"
 OBJECT_ID = "htl0"
 _TRANSIENT = "/var/lib/libvirt/qemu/domain-"
-"""libvirt makes these folders when it starts a domain and removes them when it ends."""
+"""libvirt makes these folders when it starts a domain and removes them when it ends; a domain's number and the
+beginning of its name follow, -1 for one that does not run (src/conf/domain_conf.c, `virDomainDefGetShortName`)."""
+_SHORT_NAME = 20
 
 
 def check(
@@ -58,7 +60,7 @@ def case_of(guest: Guest, host: HostFacts | None = None, here: bool = False) -> 
         _qemu(guest, host),
         host,
         _firmware(guest) if here else {},
-        _absent(limitation) if here and limitation else frozenset(),
+        _absent(limitation) if here and limitation and guest.dialect != "libvirt" else frozenset(),
     )
 
 
@@ -125,13 +127,16 @@ class Plan:
             assert complete.libvirt is not None
             part = self._part(complete.libvirt.type, complete.libvirt_properties())
             return self._with(part, "libvirt", {}), complete.unsaid_by_libvirt()
+        made: tuple[str, ...] = ()
+        if self.guest.dialect == "libvirt":
+            complete, made = complete.with_files_in(f"{_TRANSIENT}-1-{self.guest.name[:_SHORT_NAME]}")
         properties = complete.object_properties()
         if form == "toml":
-            return self._with(self._part(complete.name, properties), "qemu", {}), ()
+            return self._with(self._part(complete.name, properties), "qemu", {}), made
         spelling = LIMITATION_PROPERTIES[0 if self.case.qemu_version >= (6, 0) else 1]
         identity = self._identity()
         part = self._part(complete.object_type, {"id": identity, **properties})
-        return self._with(replace(part, id=identity), "qemu", {spelling: identity}), ()
+        return self._with(replace(part, id=identity), "qemu", {spelling: identity}), made
 
     def argv(self) -> tuple[list[str], tuple[str, ...]]:
         """Return the plan as QEMU's argument vector, the emulator first, and what could not be carried over.
@@ -244,13 +249,8 @@ def _choose(
         has = of(declared, guest.dialect)
         if limit is not None and has is not None:
             wanted = choose_platform(host, guest.arch) if limit == AUTO else named(limit)
-            if has is not wanted and limit != AUTO:
-                raise InputError(
-                    f"this guest asks for {has.name}, and --limit for {wanted.name}",
-                    code="plan.contradiction",
-                    where=_where(document, declared),
-                    remedy="change one of them: a limitation is never replaced silently",
-                )
+            if limit != AUTO:
+                _agree(document, declared, has, wanted)
         return ()
     loose = _loose_objects(guest)
     if limit is None and declared is None and loose:
@@ -266,9 +266,21 @@ def _choose(
         return ()
     wanted_name = limit or AUTO
     platform = choose_platform(host, guest.arch) if wanted_name == AUTO else named(wanted_name)
-    if any(part.type == platform.object_type for part in loose):
+    same = next((part for part in loose if part.type == platform.object_type), None)
+    if same is not None:
+        _agree(document, same, of(same, guest.dialect), platform)
         return ()
     return _brought_in(document, guest, platform, host, declared)
+
+
+def _agree(document: Document, declared: Part, has: Platform | None, wanted: Platform) -> None:
+    if has is not None and has is not wanted:
+        raise InputError(
+            f"this guest asks for {has.name}, and --limit for {wanted.name}",
+            code="plan.contradiction",
+            where=_where(document, declared),
+            remedy="change one of them: a limitation is never replaced silently",
+        )
 
 
 def _brought_in(
@@ -282,11 +294,7 @@ def _brought_in(
     if document.format == "xml":
         if platform.libvirt is None:
             return (Add(Part("limitation", platform.name, {}, key)),)
-        complete = platform().completed(host)
-        needed = {
-            prop.name: prop.default for prop in platform.properties if prop.name in platform.libvirt.required
-        }
-        spelled = type(complete)({**needed, **complete.values}).libvirt_properties()
+        spelled = platform().completed(host).libvirt_properties()
         return (Add(Part("limitation", platform.libvirt.type, spelled, key)),)
     if document.format == "toml":
         return (Add(Part("limitation", platform.name, {}, key)),)
@@ -295,8 +303,12 @@ def _brought_in(
     while identity in guest.by_id:
         number += 1
         identity = f"htl{number}"
+    # Bits that must be set may be all that tells the platform from another with the same object.
+    telling = {
+        prop.name: prop.to_qemu(prop.always) for prop in platform.properties if prop.must and prop.always
+    }
     machine = Set(guest.machine.key, LIMITATION_PROPERTIES[0], identity)
-    return (Add(Part("object", platform.object_type, {"id": identity}, key, identity)), machine)
+    return (Add(Part("object", platform.object_type, {"id": identity, **telling}, key, identity)), machine)
 
 
 def _loose_objects(guest: Guest) -> list[Part]:

@@ -249,13 +249,28 @@ class HostTrustLimitation:
     def libvirt_properties(self) -> dict[str, str]:
         """Return the properties as libvirt spells them (``@attribute`` or element), in declaration order.
 
-        Properties that libvirt cannot say are left out; `unsaid_by_libvirt` names them."""
+        What libvirt demands and nobody gave has QEMU's default. Properties that libvirt cannot say are left out;
+        `unsaid_by_libvirt` names them."""
+        required = self.libvirt.required if self.libvirt is not None else ()
+        values = {prop.name: prop.default for prop in self.properties if prop.name in required}
+        values.update(self.values)
         return {
-            prop.libvirt: prop.to_libvirt(self.values[prop.name])
+            prop.libvirt: prop.to_libvirt(values[prop.name])
             for prop in self.properties
-            if prop.libvirt and prop.name in self.values
+            if prop.name in values and prop.said_by_libvirt(values[prop.name])
         }
+
+    def with_files_in(self, folder: str) -> tuple[HostTrustLimitation, tuple[str, ...]]:
+        """Turn texts, as libvirt has them, into the paths of files in a folder; say which file is to hold which."""
+        kept = [prop for prop in self.properties if prop.libvirt_file and self.values.get(prop.name)]
+        paths = {prop.name: f"{folder}/{prop.libvirt_file}" for prop in kept}
+        made = tuple(f"the text of {prop.libvirt}: write it to {paths[prop.name]}" for prop in kept)
+        return type(self)({**self.values, **paths}, self.faults), made
 
     def unsaid_by_libvirt(self) -> tuple[str, ...]:
         """Name the given properties that libvirt's XML has no place for."""
-        return tuple(p.name for p in self.properties if p.name in self.values and not p.libvirt)
+        return tuple(
+            prop.name
+            for prop in self.properties
+            if prop.name in self.values and not prop.said_by_libvirt(self.values[prop.name])
+        )

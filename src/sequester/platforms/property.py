@@ -180,7 +180,8 @@ class Property:
     have to be set or clear; `reserved` of bits that must be zero. `debug` is (mask, value): the policy lets
     the host debug the guest when value & mask == that. `agent` is a mask of bits that let a migration agent in.
     `leaves` are (mask, value, what the host may do with the guest when value & mask == that).
-    `inverted` turns libvirt's sense round.
+    `inverted` turns libvirt's sense round. `file` says that the value is a path; libvirt has what is in that file
+    instead, and gives QEMU a file of its own, named `libvirt_file`.
     """
 
     name: str
@@ -199,6 +200,7 @@ class Property:
     leaves: tuple[tuple[int, int, str], ...] = ()
     inverted: bool = False
     file: bool = False
+    libvirt_file: str = ""
     check: Callable[[Any], str | None] | None = None
 
     def read(self, value: Value, dialect: str) -> Any:
@@ -220,6 +222,10 @@ class Property:
         if isinstance(self.kind, SocketAddress):
             return str(value.get("path", ""))
         return str(self.kind.write(value))
+
+    def said_by_libvirt(self, value: Any) -> bool:
+        """Tell whether libvirt's XML has a place for this value: of socket addresses it knows UNIX paths alone."""
+        return bool(self.libvirt) and not (isinstance(self.kind, SocketAddress) and value["type"] != "unix")
 
     def judge(self, value: Any) -> list[tuple[str, bool]]:
         """Return what is wrong with a well-formed value: (one line, whether it is fatal)."""

@@ -75,6 +75,7 @@ PROPERTIES: tuple[Property, ...] = (
         libvirt="dhCert",
         since=(2, 12),
         file=True,
+        libvirt_file="dh_cert.base64",
     ),
     Property(
         "session-file",
@@ -83,6 +84,7 @@ PROPERTIES: tuple[Property, ...] = (
         libvirt="session",
         since=(2, 12),
         file=True,
+        libvirt_file="session.base64",
     ),
     Property(
         "kernel-hashes",
