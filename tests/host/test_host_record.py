@@ -42,7 +42,7 @@ ALL = {platform.name: platform.host_requirements() for platform in platforms()}
         ),
         (b'{"schema": "sequester-host/1", "time": NaN}', "NaN is no JSON"),
         (b'{"schema": "sequester-host/1", "x": ' + b"9" * 6000 + b"}", "not JSON"),
-        (b" " * ((16 << 20) + 1), "more than 16 MiB"),
+        (b" " * ((2 << 20) + 1), "more than 2 MiB"),
     ],
 )
 def test_what_is_no_record_is_one_line(data: bytes, said: str) -> None:

@@ -9,7 +9,7 @@ import sys
 from sequester.cli.arguments import coloured
 from sequester.errors import InputError
 
-_MOST = 1 << 20
+_MOST = 1 << 19
 """Characters of an error text that are read."""
 
 

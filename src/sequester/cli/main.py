@@ -43,26 +43,50 @@ def entry() -> NoReturn:
 
 def main(argv: list[str]) -> int:
     """Run one command; return the exit status."""
+    from sequester.cli.streams import discard_output, prepare
+    from sequester.errors import SequesterError, printable
+
+    prepare()
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except SequesterError as error:
+        _complain(str(error))
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        discard_output()
+        return 0
+    except MemoryError:
+        _complain("this takes more memory than there is")
+        return 2
+    except OSError as error:
+        # What reads and writes files says more itself; this is mostly a standard output that takes no more.
+        discard_output()
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(printable(f"{place}reading or writing failed: {error.strerror or error}"))
+        return 2
+
+
+def _run(argv: list[str]) -> int:
     if argv in (["--version"], ["-V"]):
         from sequester import __version__
 
         print(f"sequester {__version__}")
         return 0
-    from sequester.errors import SequesterError
+    arguments = _plain(argv) or _parse(argv)
+    status: int = arguments.run(arguments)
+    return status
 
+
+def _complain(text: str) -> None:
+    """Write one line to standard error; one that takes nothing must not change the exit status."""
     try:
-        arguments = _plain(argv) or _parse(argv)
-        status: int = arguments.run(arguments)
-        sys.stdout.flush()
-        return status
-    except SequesterError as error:
-        print(f"sequester: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        _close_quietly()
-        return 0
+        print(f"sequester: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return
 
 
 def _plain(argv: list[str]) -> Any:
@@ -78,8 +102,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     import argparse
     from importlib import import_module
 
+    from sequester.cli.parser import Parser
+
     mine, _, guest = _split(argv)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sequester",
         description="One switch that protects a QEMU/KVM guest from its host.",
         epilog=EPILOG,
@@ -110,10 +136,3 @@ def _split(argv: list[str]) -> tuple[list[str], bool, list[str]]:
         return argv, False, []
     at = argv.index("--")
     return argv[:at], True, argv[at + 1 :]
-
-
-def _close_quietly() -> None:
-    """Keep the interpreter from complaining about a reader that went away."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

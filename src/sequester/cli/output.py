@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 
+from sequester.cli.streams import SPELL
 from sequester.errors import InputError
 
 
@@ -18,7 +19,7 @@ def write_out(text: str, path: str | None) -> None:
     try:
         descriptor, beside = tempfile.mkstemp(prefix=".sequester-", dir=folder)
         try:
-            with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            with open(descriptor, "w", encoding="utf-8", errors=SPELL, newline="") as file:
                 file.write(text)
                 os.fchmod(descriptor, _mode(path))
             os.replace(beside, path)

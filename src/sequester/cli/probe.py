@@ -39,8 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.host:
         facts = HostFacts.load(arguments.host)
     else:
+        from sequester.cli.signals import terminate_as_interrupt
         from sequester.host.collect import collect, default_cache
 
+        terminate_as_interrupt()
         record = collect(qemus=arguments.qemu, ask_libvirt=arguments.libvirt, cache=default_cache())
         facts = HostFacts.from_record(record, "this host")
         if arguments.record:

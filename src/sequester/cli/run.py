@@ -66,8 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(shlex.join(simulation.argv))
         return 0
     teller.begin(plan.limitation.title, simulation)
+    from sequester.cli.signals import terminate_as_interrupt
     from sequester.run.boot import boot
 
+    terminate_as_interrupt()
     result = asyncio.run(boot(simulation, teller.console, teller.step))
     teller.end(result)
     return 4 if result.wrong else 0

@@ -12,8 +12,8 @@ from sequester.errors import InputError
 from sequester.host.printable import shown
 
 SCHEMA = "sequester-host/1"
-LIMIT = 16 << 20
-"""Bytes in a record at most; a real one has 20 to 200 KiB."""
+LIMIT = 2 << 20
+"""Bytes in a record at most; a real one has 20 to 200 KiB. This much is judged in less than a second."""
 CODE = "host.record"
 REMEDY = "write a new one with 'sequester probe --record'"
 
@@ -26,7 +26,7 @@ def load(path: str) -> dict[str, Any]:
         with os.fdopen(fd, "rb") as stream:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise InputError("not a file", code=CODE, where=path, remedy="name a record's file")
-            data = stream.read(LIMIT + 1)
+            data = stream.read(LIMIT + 1) or b""  # None: /proc/kmsg, for one, has nothing to say just now
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError("the host's record cannot be read", code=CODE, where=path, why=why) from error

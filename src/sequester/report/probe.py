@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from sequester.errors import printable
 from sequester.host.facts import HostFacts
 from sequester.host.requirement import Outcome, State
 from sequester.probing import Answer
@@ -82,18 +83,19 @@ def _outcome(outcome: Outcome) -> dict[str, object]:
 
 
 def _host(facts: HostFacts, style: Style) -> Iterator[str]:
-    where = f", a virtual machine ({facts.virtual})" if facts.virtual else ""
-    yield f"{style.paint(facts.cpu_name or facts.arch, 'bold')}, Linux {facts.kernel or 'unknown'}{where}"
+    where = f", a virtual machine ({printable(facts.virtual)})" if facts.virtual else ""
+    processor = style.paint(printable(facts.cpu_name or facts.arch or "unknown processor"), "bold")
+    yield f"{processor}, Linux {printable(facts.kernel) or 'unknown'}{where}"
     if facts.qemus is None:
         yield "QEMU: not asked"
     elif not facts.qemus:
         yield "QEMU: none found"
     for qemu in facts.qemus or ():
         if qemu.error:
-            yield f"{qemu.path}: {style.paint(qemu.error, 'red')}"
+            yield f"{printable(qemu.path)}: {style.paint(printable(qemu.error), 'red')}"
         else:
             kinds = ", ".join(sorted(qemu.types)) or "no protection objects"
-            yield f"{qemu}: {qemu.arch}, {kinds}"
+            yield printable(f"{qemu}: {qemu.arch}, {kinds}")
 
 
 def _platform(answer: Answer, verbose: bool, style: Style) -> Iterator[str]:
@@ -114,7 +116,7 @@ def _platform(answer: Answer, verbose: bool, style: Style) -> Iterator[str]:
     if hidden > 0 and not verbose:
         yield style.paint(f"      and {hidden} more that may follow from this; -v shows all", "dim")
     if answer.ready:
-        yield f"      ready-made: -object {answer.ready}"
+        yield f"      ready-made: -object {printable(answer.ready)}"
     yield ""
 
 
@@ -128,13 +130,13 @@ def _requirement(outcome: Outcome, verbose: bool, style: Style) -> Iterator[str]
     mark, colour = _MARKS[outcome.state]
     if outcome.state is State.FAILED and not outcome.requirement.needed:
         mark, colour = "--", "yellow"
-    yield f"  {style.paint(mark, colour)}  {outcome.requirement.title}: {outcome.read}"
+    yield f"  {style.paint(mark, colour)}  {outcome.requirement.title}: {printable(outcome.read)}"
     if outcome.state is State.PASSED:
         return
     if outcome.after_failed and verbose:
         yield wrapped(f"follows from: {', '.join(outcome.after_failed)}", "      ")
     if outcome.why:
-        yield wrapped(outcome.why, "      ")
+        yield wrapped(printable(outcome.why), "      ")
     if outcome.remedy:
         yield wrapped(f"→ {outcome.remedy}", "      ")
 

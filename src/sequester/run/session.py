@@ -1,4 +1,7 @@
-"""One QEMU from start to end: private run directory, QMP, console lines, and nothing left behind."""
+"""One QEMU from start to end: QMP over a socket that has no name, console lines, and nothing left behind.
+
+QEMU gets one end of a socket pair, so there is no run directory that a kill could leave; and it dies with us.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
-import tempfile
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ _LINE_LIMIT = 1 << 20
 _LAST_WORDS = 12
 _GREETING_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
+_READ_SECONDS = 0.05  # for what a QEMU that ended has still in its pipes
 
 
 class Session:
@@ -63,27 +66,37 @@ def last_words(errors: Sequence[str]) -> str:
 
 @contextlib.asynccontextmanager
 async def running(argv: Sequence[str], on_line: Callable[[str], None]) -> AsyncIterator[Session]:
-    """Start QEMU paused, with a private QMP socket; kill it and remove its directory at the end of the block.
+    """Start QEMU paused, with QMP; kill it, and what it started, at the end of the block.
 
-    Raises HostError when the binary cannot be run, GuestError with QEMU's last words when it does not come up.
+    Raises HostError when the binary cannot be run, GuestError with QEMU's last words when it does not come up,
+    and whatever `on_line` raises.
     """
     from qemu.qmp import QMPClient, QMPError
 
-    folder = tempfile.mkdtemp(prefix="sequester-")
-    socket = os.path.join(folder, "qmp.sock")
     errors: list[str] = []
     tasks: list[asyncio.Task[None]] = []
     process = None
     qmp = QMPClient("sequester")
+    ours, theirs = socket.socketpair()
     try:
-        process = await _start([*argv, "-S", "-qmp", f"unix:{socket},server=on,wait=off"])
+        with theirs:
+            process = await _start(argv, theirs.fileno())
         assert process.stdout is not None
         assert process.stderr is not None
         tasks.append(asyncio.create_task(_lines(process.stdout, on_line)))
         tasks.append(asyncio.create_task(_lines(process.stderr, lambda line: _keep(errors, line))))
-        await _connect(qmp, socket, process, errors)
+        block = asyncio.current_task()
+        assert block is not None
+        for task in tasks:
+            task.add_done_callback(lambda task: _failure(task) and block.cancel())
+        await _connect(qmp, ours, process, errors)
         yield Session(process, qmp, errors)
-        await asyncio.gather(*tasks)
+        await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+    except asyncio.CancelledError:
+        for task in tasks:
+            if (failure := _failure(task)) is not None:
+                raise failure from None
+        raise
     finally:
         with contextlib.suppress(TimeoutError, EOFError, OSError, QMPError):
             await asyncio.wait_for(qmp.disconnect(), _GRACE_SECONDS)
@@ -91,19 +104,36 @@ async def running(argv: Sequence[str], on_line: Callable[[str], None]) -> AsyncI
             await _end(process)
         for task in tasks:
             task.cancel()
-        shutil.rmtree(folder, ignore_errors=True)
+        ours.close()
 
 
-async def _start(argv: Sequence[str]) -> asyncio.subprocess.Process:
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
+
+
+async def _start(argv: Sequence[str], monitor: int) -> asyncio.subprocess.Process:
+    """Start QEMU with its end of the socket pair."""
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    qmp = ("-chardev", f"socket,id=sequester-qmp,fd={monitor}", "-qmp", "chardev:sequester-qmp")
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
+            "-S",
+            *qmp,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=_LINE_LIMIT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            pass_fds=(monitor,),
+            preexec_fn=die_with_parent,
         )
     except OSError as error:
         raise HostError(
@@ -114,47 +144,44 @@ async def _start(argv: Sequence[str]) -> asyncio.subprocess.Process:
         ) from None
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 async def _connect(
-    qmp: QMPClient, socket: str, process: asyncio.subprocess.Process, errors: list[str]
+    qmp: QMPClient, ours: socket.socket, process: asyncio.subprocess.Process, errors: list[str]
 ) -> None:
+    """Greet QEMU. Raises GuestError when it ends, talks nonsense or says nothing."""
     from qemu.qmp import ConnectError
 
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _GREETING_SECONDS
-    while True:
-        if os.path.exists(socket):
-            try:
-                await asyncio.wait_for(qmp.connect(socket), max(deadline - loop.time(), 0.1))
-                return
-            except (ConnectError, TimeoutError):
-                pass
-        if process.returncode is not None:
-            await asyncio.sleep(0.05)
-            status = process.returncode
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            raise GuestError(f"QEMU {how} before it answered", code="qemu.start", why=last_words(errors))
-        if loop.time() > deadline:
-            raise GuestError(
-                f"QEMU did not answer in {_GREETING_SECONDS:.0f} s", code="qemu.hangs", why=last_words(errors)
-            )
-        await asyncio.sleep(0.01)
+    garbled = ""
+    try:
+        await asyncio.wait_for(qmp.connect(ours), _GREETING_SECONDS)
+        return
+    except TimeoutError:
+        raise GuestError(
+            f"QEMU did not answer in {_GREETING_SECONDS:.0f} s", code="qemu.hangs", why=last_words(errors)
+        ) from None
+    except ConnectError as error:
+        garbled = str(error)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+    if process.returncode is None:
+        raise GuestError(
+            "QEMU's first words are not QMP", code="qemu.start", why=last_words(errors) or garbled
+        )
+    await asyncio.sleep(_READ_SECONDS)
+    status = process.returncode
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    raise GuestError(f"QEMU {how} before it answered", code="qemu.start", why=last_words(errors))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-    except TimeoutError:
+    """End QEMU, gently first; then whatever else is in its session."""
+    if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+            process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 async def _lines(stream: asyncio.StreamReader, use: Callable[[str], None]) -> None:
