@@ -343,7 +343,7 @@ def changed_domains(draw: st.DrawFn) -> tuple[XmlDocument, list[Change]]:
 
 def without(properties: dict[str, Any]) -> dict[str, Any]:
     """Leave out where libvirt puts a device, which moves with what is said of others, and the limitation's name."""
-    names = ("bus", "addr", "multifunction", "chassis", "confidential-guest-support")
+    names = ("bus", "addr", "multifunction", "chassis", "devno", "confidential-guest-support")
     return {name: value for name, value in properties.items() if name not in names}
 
 

@@ -8,22 +8,15 @@ master key, its sandbox) is left out; what no command line can say is named in `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from sequester.errors import InputError
 from sequester.formats.document import Written
 from sequester.formats.libvirt import boot, chardevs, controllers, devices, disks, display, machine, memory
-from sequester.formats.libvirt.carried import leave_out_unknown
+from sequester.formats.libvirt.carried import COMMANDLINE, OVERRIDE, leave_out_unknown
 from sequester.formats.libvirt.hostdevs import hostdev
 from sequester.formats.libvirt.interfaces import interface
-from sequester.formats.libvirt.passthrough import (
-    COMMANDLINE,
-    OVERRIDE,
-    QemuArguments,
-    overrides,
-    qemu_arguments,
-)
 from sequester.formats.libvirt.placing import place
 from sequester.formats.libvirt.processor import processor, topology
 from sequester.formats.libvirt.reading import Reading, first_children, takes_mmio
@@ -32,6 +25,9 @@ from sequester.formats.xml_tree import Tree, parse
 from sequester.guest.change import Change
 from sequester.guest.guest import Guest, complete
 from sequester.guest.part import Part
+
+if TYPE_CHECKING:
+    from sequester.formats.libvirt.passthrough import QemuArguments
 
 _NONE: list[Element] = []
 
@@ -48,7 +44,6 @@ _LAST: tuple[tuple[str, Callable[[Reading, Element], None]], ...] = (
 )
 
 
-@dataclass(frozen=True)
 class XmlDocument:
     """A libvirt domain that was read: its text, the guest, and which element makes which part.
 
@@ -57,12 +52,23 @@ class XmlDocument:
     gives it.
     """
 
-    tree: Tree
-    domain: Element
-    guest: Guest
-    elements: dict[int, Element]
-    arguments: QemuArguments | None = None
-    overridden: dict[tuple[int, str], Element] = field(default_factory=dict)
+    __slots__ = ("arguments", "domain", "elements", "guest", "overridden", "tree")
+
+    def __init__(
+        self,
+        tree: Tree,
+        domain: Element,
+        guest: Guest,
+        elements: dict[int, Element],
+        arguments: QemuArguments | None,
+        overridden: dict[tuple[int, str], Element],
+    ) -> None:
+        self.tree = tree
+        self.domain = domain
+        self.guest = guest
+        self.elements = elements
+        self.arguments = arguments
+        self.overridden = overridden
 
     @property
     def name(self) -> str:
@@ -105,7 +111,7 @@ def read_xml(data: bytes, name: str) -> XmlDocument:
     reading.add("accel", accelerator, _dirty_ring(features), domain)
     processor(reading, top, features)
     arguments = _body(reading, top, features, os_children, the_machine)
-    overridden = overrides(reading, top.get(OVERRIDE))
+    overridden = _overrides(reading, top[OVERRIDE]) if OVERRIDE in top else {}
     dialect = "libvirt"
     if arguments is not None and "launchSecurity" not in top and arguments.limits:
         dialect = "qemu"
@@ -154,7 +160,19 @@ def _body(
     if "launchSecurity" in top:
         limitation(reading, top["launchSecurity"], the_machine)
     leave_out_unknown(reading)
-    return qemu_arguments(reading, top.get(COMMANDLINE))
+    return _arguments(reading, top[COMMANDLINE]) if COMMANDLINE in top else None
+
+
+def _arguments(reading: Reading, element: Element) -> QemuArguments | None:
+    from sequester.formats.libvirt.passthrough import qemu_arguments  # few domains have any
+
+    return qemu_arguments(reading, element)
+
+
+def _overrides(reading: Reading, element: Element) -> dict[tuple[int, str], Element]:
+    from sequester.formats.libvirt.passthrough import overrides  # few domains have any
+
+    return overrides(reading, element)
 
 
 def _devices(

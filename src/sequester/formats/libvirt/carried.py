@@ -10,8 +10,11 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element
 
 from sequester.formats.libvirt.carried_devices import ANY, BARE, DEVICES, STATE, TEXT, Known, known
-from sequester.formats.libvirt.passthrough import COMMANDLINE, OVERRIDE
 from sequester.formats.libvirt.reading import Reading
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+COMMANDLINE = f"{{{QEMU_NAMESPACE}}}commandline"
+OVERRIDE = f"{{{QEMU_NAMESPACE}}}override"
 
 _CPU = known(
     "mode match check migratable",

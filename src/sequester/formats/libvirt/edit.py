@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sequester.formats.document import Written
 from sequester.formats.libvirt import edit_backend, edit_device, edit_machine, edit_passthrough
 from sequester.formats.libvirt.editing import Editing, shown
+from sequester.formats.libvirt.reading import one_line
 from sequester.formats.libvirt.security import VALUE_ATTRIBUTES
 from sequester.formats.xml_splice import Node, Place
 from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
@@ -64,7 +65,7 @@ def edited(document: XmlDocument, changes: Sequence[Change]) -> Written:
         if not _add(editing, part):
             editing.lost.append(f"{part.label()}: there is no place for it in this XML")
     edit_passthrough.write(editing)
-    return Written(editing.splice.text(), tuple(dict.fromkeys(editing.lost)))
+    return Written(editing.splice.text(), tuple(dict.fromkeys(map(one_line, editing.lost))))
 
 
 def _change_added(added: dict[int, Part], change: Set | Unset | Retype | Remove) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
+from sequester.formats.libvirt.carried import COMMANDLINE
 from sequester.formats.libvirt.editing import Editing
-from sequester.formats.libvirt.passthrough import COMMANDLINE
 from sequester.formats.words import read_words
 from sequester.formats.xml_splice import Node
 from sequester.guest.change import Remove, Retype, Set, Unset

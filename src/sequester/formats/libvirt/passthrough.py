@@ -6,19 +6,14 @@ Source: libvirt docs/drvqemu.rst "Pass-through of arbitrary QEMU commands", "Ove
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
+from sequester.formats.argv_read import Argv, read_argv
+from sequester.formats.libvirt.carried import QEMU_NAMESPACE
 from sequester.formats.libvirt.reading import Reading
 from sequester.guest.guest import LIMITATION_PROPERTIES
 from sequester.guest.part import Part, Value
 
-if TYPE_CHECKING:
-    from sequester.formats.argv_read import Argv
-
-QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
-COMMANDLINE = f"{{{QEMU_NAMESPACE}}}commandline"
-OVERRIDE = f"{{{QEMU_NAMESPACE}}}override"
 ARGUMENT = f"{{{QEMU_NAMESPACE}}}arg"
 
 _MERGED = frozenset({"machine", "m", "smp", "boot", "overcommit", "name"})
@@ -41,15 +36,11 @@ class QemuArguments:
     limits: bool = False
 
 
-def qemu_arguments(reading: Reading, element: Element | None) -> QemuArguments | None:
+def qemu_arguments(reading: Reading, element: Element) -> QemuArguments | None:
     """Add the parts that a domain's ``<qemu:arg>`` declare. Raises InputError as for any command line."""
-    if element is None:
-        return None
     found = tuple(child for child in element if child.tag == ARGUMENT)
     if not found:
         return None
-    from sequester.formats.argv_read import read_argv  # few domains have any
-
     words = [child.get("value", "") for child in found]
     where = f"{reading.tree.where(element)} <qemu:commandline>"
     document = read_argv([f"qemu-system-{reading.arch}", *words, "-nodefaults"], where)
@@ -94,11 +85,9 @@ def _merge(reading: Reading, part: Part, arguments: QemuArguments) -> bool:
     return True
 
 
-def overrides(reading: Reading, element: Element | None) -> dict[tuple[int, str], Element]:
+def overrides(reading: Reading, element: Element) -> dict[tuple[int, str], Element]:
     """Apply ``<qemu:override>``; return the element that gives each (key, property)."""
     given: dict[tuple[int, str], Element] = {}
-    if element is None:
-        return given
     by_id = {part.id: part for part in reading.parts if part.group == "device" and part.id}
     for device in element:
         part = by_id.get(device.get("alias", ""))

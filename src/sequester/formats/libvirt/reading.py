@@ -97,7 +97,7 @@ class Reading:
 
     def leave_out(self, what: str, element: Element) -> None:
         """Name something of the source that the model does not hold."""
-        self.not_carried.append(NotCarried(what, self.tree.line(element)))
+        self.not_carried.append(NotCarried(one_line(what), self.tree.line(element)))
 
     def fail(self, element: Element, what: str, why: str = "", remedy: str = "") -> InputError:
         """Return the error for something in the source that cannot be used."""
@@ -202,6 +202,11 @@ def integer(text: str) -> int:
 def _pci(slot: str, function: str) -> str:
     number = integer(function)
     return f"{integer(slot):#x}.{number:#x}" if number else f"{integer(slot):#x}"
+
+
+def one_line(text: str) -> str:
+    """Return text that a person can be shown in a line: what cannot be printed becomes ``?``."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def options(driver: Element | None, properties: Props) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sequester.formats.libvirt.reading import one_line
 from sequester.formats.xml_splice import Node
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part, Value, truth
@@ -141,8 +142,8 @@ class Writing:
             found.attributes.update(attributes)
 
     def lose(self, what: str) -> None:
-        """Name something that this XML does not say."""
-        self.lost.append(what)
+        """Name something that this XML does not say, in one line."""
+        self.lost.append(one_line(what))
 
     def referred(self, said: Said, name: str, *groups: str) -> Said | None:
         """Return the part of one of these groups that a property names, spoken for from now on."""
