@@ -104,6 +104,13 @@ def test_a_qemu_before_6_0_gets_its_own_spelling():
     assert codes(f"qemu-system-x86_64 -M q35,memory-encryption=s0 -accel kvm {SEV}", qemu=old) == []
 
 
+def test_an_older_spelling_beside_the_one_of_today_is_to_be_removed():
+    text = f"qemu-system-x86_64 -M q35,memory-encryption=s0,confidential-guest-support=s0 -accel kvm {SEV}"
+    (finding,) = check(case_of(text), RULES)
+    assert finding.remedy == "remove it: confidential-guest-support=s0 is there"
+    assert fixed(text) == f"{KVM} {SEV}"
+
+
 def test_two_spellings_that_contradict_each_other_are_never_resolved_silently():
     text = f"qemu-system-x86_64 -M q35,confidential-guest-support=s0,memory-encryption=x -accel kvm {SEV}"
     assert codes(text) == ["SQ104"]
@@ -223,3 +230,8 @@ def test_every_rule_tells_why_what_happens_and_what_to_do():
         assert rule.why
         assert rule.broken
         assert rule.remedy
+
+
+def test_a_property_that_does_not_exist_is_to_be_renamed_or_removed():
+    (finding,) = check(case_of(f"{KVM} {SEV},polcy=5"), RULES)
+    assert finding.remedy == "correct its name, or remove it"

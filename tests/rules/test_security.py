@@ -138,6 +138,12 @@ def test_a_control_socket_with_an_address_is_said_to_be_open(option, severity):
     assert (finding.code, finding.severity) == ("SQ805", severity)
 
 
+@pytest.mark.parametrize("option", ["-s", "-gdb tcp:localhost:1234"])
+def test_the_remedy_for_an_open_gdb_stub_is_no_monitor(option):
+    (finding,) = found(RULES, f"{SNP} {option}")
+    assert "-gdb unix:" in finding.remedy
+
+
 def test_a_control_socket_behind_tls_is_right():
     assert what(f"{SNP} -chardev socket,id=c,host=,port=1,server=on,tls-creds=t -mon chardev=c") == []
 

@@ -97,7 +97,7 @@ def _spelling(case: Case) -> Iterator[Breach]:
         fix,
         f"machine {right}={value} instead of {', '.join(wrong)}",
         severity=Severity.ERROR if never or right == OLDER else Severity.NOTE,
-        remedy=f"write {right}={value}",
+        remedy=f"remove it: {right}={value} is there" if right in given else f"write {right}={value}",
     )
 
 
@@ -129,11 +129,13 @@ def _missing_property(case: Case) -> Iterator[Breach]:
 def _bad_property(case: Case) -> Iterator[Breach]:
     if case.limitation is None:
         return
+    known = {prop.name for prop in case.limitation.properties}
     for fault in case.limitation.faults:
         yield Breach(
             fault.text,
             case.guest.limitation,
             severity=Severity.ERROR if fault.fatal else Severity.WARNING,
+            remedy="" if fault.name in known else "correct its name, or remove it",
         )
 
 

@@ -96,14 +96,17 @@ def _monitor(case: Case) -> Iterator[Breach]:
     for found in monitors(case.guest):
         if found.secured:
             continue
-        what = "the gdb stub" if found.part.group == "gdb" else "the monitor"
+        gdb = found.part.group == "gdb"
+        what = "the gdb stub" if gdb else "the monitor"
+        remedy = "remove it, or use a UNIX socket (-gdb unix:PATH,server=on,wait=off)" if gdb else ""
         if found.everywhere:
-            yield Breach(f"{what} is open to the network on {found.shown}", found.part)
+            yield Breach(f"{what} is open to the network on {found.shown}", found.part, remedy=remedy)
         else:
             yield Breach(
                 f"{what} is open to every user of the host on {found.shown}",
                 found.part,
                 severity=Severity.NOTE,
+                remedy=remedy,
             )
 
 
