@@ -63,3 +63,8 @@ def test_an_object_that_nothing_names_is_no_other_platform_than_was_asked_for():
     words = ["qemu-system-x86_64", "-M", "q35", "-object", "sev-guest,id=s,policy=1"]
     with pytest.raises(InputError, match="this guest asks for sev, and --limit for sev-es"):
         sequester.plan(sequester.from_argv(words), limit="sev-es")
+
+
+def test_a_platform_of_another_architecture_is_refused_before_anything_is_planned():
+    with pytest.raises(InputError, match="Intel TDX is a platform of x86_64, and this guest is s390x"):
+        sequester.plan(sequester.from_argv(["qemu-system-s390x"]), limit="tdx")

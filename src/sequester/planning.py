@@ -266,6 +266,14 @@ def _choose(
         return ()
     wanted_name = limit or AUTO
     platform = choose_platform(host, guest.arch) if wanted_name == AUTO else named(wanted_name)
+    if guest.arch not in platform.architectures:
+        raise InputError(
+            f"{platform.title} is a platform of {' and '.join(platform.architectures)}, and this guest is "
+            f"{guest.arch}",
+            code="plan.architecture",
+            where=document.name,
+            remedy="use the platform of the guest's architecture, or --limit auto",
+        )
     same = next((part for part in loose if part.type == platform.object_type), None)
     if same is not None:
         _agree(document, same, of(same, guest.dialect), platform)
