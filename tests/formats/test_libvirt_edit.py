@@ -278,6 +278,16 @@ def test_what_xml_cannot_say_is_named_and_changes_nothing() -> None:
     ]
 
 
+def test_characters_that_xml_cannot_hold_are_named_and_change_nothing() -> None:
+    text = domain("<launchSecurity type='sev'/>")
+    guest = guest_of(text)
+    assert guest.limitation is not None
+    changes = [Set(guest.limitation.key, "session", "a\0b"), Retype(guest.cpu.key, "\x01")]
+    written = read(text).edited([*changes, Add(Part("bios", "/\ufffe", {}, guest.next_key))])
+    assert written.text == text
+    assert len(written.lost) == 3
+
+
 def test_arguments_behind_libvirts_back_are_changed_in_their_elements() -> None:
     read_ = document("kernel-rom")
     card = next(part for part in read_.guest.devices if part.type == "virtio-net-pci")

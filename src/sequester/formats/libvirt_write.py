@@ -24,8 +24,8 @@ from sequester.formats.libvirt.editing import ORDER
 from sequester.formats.libvirt.reading import takes_mmio
 from sequester.formats.libvirt.security import VALUE_ATTRIBUTES
 from sequester.formats.libvirt.write_display import displays
-from sequester.formats.libvirt.writing import Said, Writing, render, sayable, shown
-from sequester.formats.xml_splice import Node
+from sequester.formats.libvirt.writing import Said, Writing, render, shown
+from sequester.formats.xml_splice import Node, sayable
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part
 from sequester.guest.virtio import transport

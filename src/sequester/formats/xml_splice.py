@@ -20,6 +20,7 @@ _TOKEN = re.compile(
 _ATTRIBUTE = re.compile(rb"""(\s+)([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')""")
 _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_UNSAID = frozenset({"\x00", "\x0b", "\x0c", "\ufffe", "\uffff"})
 _IN_ATTRIBUTES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 
 
@@ -322,6 +323,11 @@ def spans(tree: Tree) -> dict[Element, Span]:
         else:
             open_.append((next(elements), start, end))
     return found
+
+
+def sayable(text: str) -> bool:
+    """Tell whether XML 1.0 can hold a text at all."""
+    return all(char >= " " or char in "\t\n\r" for char in text) and _UNSAID.isdisjoint(text)
 
 
 def _name_end(tag: bytes) -> int:

@@ -14,7 +14,7 @@ from sequester.formats.libvirt import edit_backend, edit_device, edit_machine, e
 from sequester.formats.libvirt.editing import Editing, shown
 from sequester.formats.libvirt.reading import one_line
 from sequester.formats.libvirt.security import VALUE_ATTRIBUTES
-from sequester.formats.xml_splice import Node, Place
+from sequester.formats.xml_splice import Node, Place, sayable
 from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
 from sequester.guest.guest import LIMITATION_PROPERTIES
 from sequester.guest.part import Part, Value
@@ -62,7 +62,8 @@ def edited(document: XmlDocument, changes: Sequence[Change]) -> Written:
         else:
             _change(editing, change, added)
     for part in added.values():
-        if not _add(editing, part):
+        held = all(map(sayable, (part.type, *map(Editing.text, part.properties.values()))))
+        if not held or not _add(editing, part):
             editing.lost.append(f"{part.label()}: there is no place for it in this XML")
     edit_passthrough.write(editing)
     return Written(editing.splice.text(), tuple(dict.fromkeys(map(one_line, editing.lost))))
@@ -88,6 +89,9 @@ def _change(editing: Editing, change: Set | Unset | Retype | Remove, added: dict
     part = editing.current(change.key)
     if isinstance(change, Set) and part.properties.get(change.name) == change.value:
         return
+    if not _sayable(change):
+        editing.lost.append(f"{shown(change)} of {part.label()}: XML cannot hold its characters")
+        return
     if edit_passthrough.takes(editing, change):
         editing.note(part, change)
         return
@@ -102,6 +106,15 @@ def _change(editing: Editing, change: Set | Unset | Retype | Remove, added: dict
         editing.note(part, change)
     else:
         editing.lost.append(f"{shown(change)} of {part.label()}: there is no place for it in this XML")
+
+
+def _sayable(change: Set | Unset | Retype | Remove) -> bool:
+    match change:
+        case Set(value=value):
+            return sayable(Editing.text(value))
+        case Retype(type=kind):
+            return sayable(kind)
+    return True
 
 
 def _names_limitation(

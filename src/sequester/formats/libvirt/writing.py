@@ -14,8 +14,6 @@ PLACES = frozenset({"addr", "bus", "multifunction", "chassis", "port", "devno", 
 
 _WIDE = frozenset({"wwn", "tsc-frequency"})
 
-_UNSAID = frozenset({"\x00", "\x0b", "\x0c", "\ufffe", "\uffff"})
-
 
 class Said:
     """A part whose properties are ticked off as they are said."""
@@ -233,11 +231,6 @@ def render(node: Node, depth: int = 0) -> Iterator[str]:
         for child in node.children:
             yield from render(child, depth + 1)
         yield f"{lead}</{node.tag}>"
-
-
-def sayable(text: str) -> bool:
-    """Tell whether XML 1.0 can hold a text at all."""
-    return all(char >= " " or char in "\t\n\r" for char in text) and _UNSAID.isdisjoint(text)
 
 
 def _escaped(text: str) -> str:
