@@ -6,6 +6,7 @@ from sequester.errors import RefusedError
 from sequester.findings import Case, Severity
 from sequester.formats.argv_read import read_argv_text
 from sequester.formats.libvirt_read import read_xml
+from sequester.formats.toml_read import read_toml
 from sequester.host.emulator import QemuFacts
 from sequester.planning import make_plan
 from sequester.platforms.registry import resolve
@@ -235,3 +236,38 @@ def test_every_rule_tells_why_what_happens_and_what_to_do():
 def test_a_property_that_does_not_exist_is_to_be_renamed_or_removed():
     (finding,) = check(case_of(f"{KVM} {SEV},polcy=5"), RULES)
     assert finding.remedy == "correct its name, or remove it"
+
+
+def test_an_object_without_an_id_is_to_be_given_one():
+    (finding,) = check(case_of("qemu-system-x86_64 -M q35 -accel kvm -object sev-guest,policy=1"), RULES)
+    assert finding.remedy == "give it an id, and add confidential-guest-support=ID to -machine"
+
+
+@pytest.mark.parametrize(
+    ("document", "found", "remedy"),
+    [
+        (
+            read_xml(
+                b"<domain type='kvm'><os><type arch='x86_64' machine='q35'>hvm</type></os>"
+                b"<launchSecurity type='sev-xyz'/></domain>",
+                "g.xml",
+            ),
+            "<launchSecurity type='sev-xyz'>: there is no such type",
+            "use one of: s390-pv, sev, sev-snp, tdx",
+        ),
+        (
+            read_toml(b'machine = "q35"\nlimit = "sevsnp"\n', "g.toml"),
+            "limit 'sevsnp': there is no such platform",
+            "use one of: s390-pv, tdx, sev-snp, cca, pef, sev-es, sev",
+        ),
+    ],
+    ids=["xml", "toml"],
+)
+def test_an_unknown_limitation_is_answered_in_the_formats_own_words(document, found, remedy):
+    (finding,) = check(Case(document.guest, resolve(document.guest)), RULES)
+    assert (finding.code, finding.found, finding.remedy) == ("SQ103", found, remedy)
+
+
+def test_what_every_plan_completes_need_not_be_in_a_short_guest():
+    guest = read_toml(b'machine = "q35"\nlimit = "sev-snp"\n', "g.toml").guest
+    assert check(Case(guest, resolve(guest)), RULES) == ()

@@ -9,7 +9,7 @@ from sequester.findings.rule import Breach, Rule, Severity
 from sequester.guest.change import Change, Retype, Set, Unset
 from sequester.guest.guest import LIMITATION_PROPERTIES, Guest
 from sequester.guest.part import Part
-from sequester.platforms.registry import object_types
+from sequester.platforms.registry import object_types, platforms
 
 TODAY, OLDER, PROPOSED = LIMITATION_PROPERTIES
 _RENAMED_IN = (6, 0)
@@ -45,7 +45,9 @@ def _unnamed_object(case: Case) -> Iterator[Breach]:
             part,
             fix,
             f"machine {spelling}={part.id}",
-            remedy=f"add {spelling}={part.id} to -machine",
+            remedy=f"add {spelling}={part.id} to -machine"
+            if part.id
+            else f"give it an id, and add {spelling}=ID to -machine",
         )
 
 
@@ -61,8 +63,23 @@ def _no_such_object(case: Case) -> Iterator[Breach]:
 def _no_protection(case: Case) -> Iterator[Breach]:
     limitation = case.guest.limitation
     if limitation is not None and limitation.type and case.limitation is None:
+        if case.guest.dialect == "libvirt":
+            types = sorted({platform.libvirt.type for platform in platforms() if platform.libvirt})
+            yield Breach(
+                f"<launchSecurity type='{limitation.type}'>: there is no such type",
+                limitation,
+                remedy="use one of: " + ", ".join(types),
+            )
+            return
+        if not limitation.id:  # TOML names the platform itself
+            yield Breach(
+                f"limit '{limitation.type}': there is no such platform",
+                limitation,
+                remedy="use one of: " + ", ".join(platform.name for platform in platforms()),
+            )
+            return
         yield Breach(
-            f"'{limitation.id or limitation.type}' is of type {limitation.type}, which protects no guest",
+            f"an object of type {limitation.type} protects no guest",
             limitation,
             remedy="name an object of one of: " + ", ".join(sorted(object_types())),
         )
@@ -104,6 +121,8 @@ def _spelling(case: Case) -> Iterator[Breach]:
 def _missing_property(case: Case) -> Iterator[Breach]:
     limitation, part = case.limitation, case.guest.limitation
     if limitation is None or part is None or case.guest.dialect == "libvirt":
+        return
+    if part.type != limitation.object_type:  # TOML's short name: whoever writes the object completes it
         return
     complete = limitation.completed(case.host).values
     for prop in limitation.properties:
