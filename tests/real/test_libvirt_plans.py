@@ -109,3 +109,25 @@ def test_a_domain_that_gets_its_limitation_from_us_is_defined(libvirt, libvirt_s
     assert "<launchSecurity" in written.text
     assert libvirt_schema.error(written.text) is None
     libvirt.define(written.text)
+
+
+@pytest.mark.real_libvirt
+@pytest.mark.parametrize("limit", ["sev", "sev-es", "sev-snp", "tdx"])
+def test_a_command_line_that_gets_its_limitation_from_us_is_defined(libvirt, libvirt_schema, limit):
+    image = "/usr/share/ovmf/OVMF.fd"
+    flash = limit in ("sev", "sev-es")
+    firmware = ["-drive", f"if=pflash,readonly=on,file={image}"] if flash else ["-bios", image]
+    argv = [
+        "qemu-system-x86_64",
+        "-M",
+        "q35",
+        "-m",
+        "512",
+        "-nodefaults",
+        *firmware,
+        "-nic",
+        "user,model=virtio",
+    ]
+    written = sequester.plan(sequester.from_argv(argv), limit=limit).to("xml")
+    assert libvirt_schema.error(written.text) is None
+    assert f"type='{limit.removesuffix('-es')}'" in libvirt.define(written.text)
