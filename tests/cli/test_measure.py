@@ -244,3 +244,23 @@ def test_each_vcpu_s_page_is_written_as_the_peer_writes_it(firmware: Path, tmp_p
         pages = {path.name: path.read_bytes() for path in theirs.iterdir()}
         assert {path.name: path.read_bytes() for path in mine.iterdir()} == pages
         assert len(pages) == 2
+
+
+def test_a_realm_is_measured_with_what_is_told_of_its_host(tmp_path: Path) -> None:
+    kernel, tree = tmp_path / "Image", tmp_path / "dtb"
+    kernel.write_bytes(bytes(56) + b"ARM\x64" + bytes(4))
+    tree.write_bytes(b"\xd0\x0d\xfe\xed" + (64).to_bytes(4, "big") + bytes(56))
+    told = ("--type", "cca", "--kernel", kernel, "--memory", "1G")
+    without = run(*told)
+    assert without.returncode == 0
+    assert "RIM  not known: what the host gives its realms" in without.stdout
+    whole = ("--realm", "breakpoints=6,watchpoints=4", "--device-tree", tree)
+    done = run(*told, *whole)
+    assert "not known" not in done.stdout
+    digest = done.stdout.split()[1]
+    assert len(digest) == 128
+    assert run(*told, *whole, "--compare", digest).returncode == 0
+    message = json.loads(run(*told, *whole, "--references", "rvps").stdout)
+    values = json.loads(base64.b64decode(message["payload"]))
+    spelled = base64.b64encode(bytes.fromhex(digest)).decode()
+    assert values == {"cca.realm.cca-realm-initial-measurement": [spelled]}

@@ -32,7 +32,7 @@ class Option:
 
 GROUPS = {
     "pieces, instead of a guest or other than it says": (
-        Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp, tdx, s390-pv"),
+        Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp, tdx, s390-pv, cca"),
         Option(
             "--firmware", "F", "firmware image; for --references several, or folders, with commas between"
         ),
@@ -56,6 +56,12 @@ GROUPS = {
         Option("--svsm", "F", "COCONUT-SVSM image below the firmware (SNP)"),
         Option("--memory", "SIZE", "the guest's memory, such as 4G (TDX)"),
         Option("--acpi", "DIR", "what QEMU gives its firmware for ACPI: etc of qemu_fw_cfg/by_name (TDX)"),
+        Option(
+            "--realm",
+            "NAME=N,...",
+            "what the host gives realms: breakpoints=6,watchpoints=4,pmu-counters=6 (CCA)",
+        ),
+        Option("--device-tree", "F", "the device tree that QEMU gives the guest, as it is in memory (CCA)"),
         Option("--vars", "F|SIZE", "variable store between the two, or its size in bytes"),
     ),
     "what to say": (
@@ -192,6 +198,8 @@ def changed(pieces: Pieces, arguments: Any) -> Pieces:
         "variables": given("vars", _size),
         "memory": given("memory", _memory),
         "acpi": given("acpi"),
+        "realm": given("realm"),
+        "device_tree": given("device_tree"),
         "new_vm_type": given("legacy_vm_type", lambda value: value == "off"),
     }
     return replaced(pieces, **{name: value for name, value in changes.items() if value is not None})

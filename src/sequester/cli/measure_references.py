@@ -38,7 +38,8 @@ def run(arguments: Any) -> int:
     if arguments.references == "corim":
         _write(references_corim(named(pieces.platform).title, found), arguments.output)
     elif arguments.references == "rvps":
-        write_out(references_rvps(found, way.TRUSTEE_NAMES), arguments.output)
+        form = getattr(way, "TRUSTEE_FORM", "hex")
+        write_out(references_rvps(found, way.TRUSTEE_NAMES, form), arguments.output)
     else:
         write_out(references_json(pieces.platform, found), arguments.output)
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from sequester.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from hashlib import _Hash
 
 LARGEST_IMAGE = 64 << 20
@@ -64,6 +64,24 @@ def file_digest(path: str, algorithm: Callable[[], _Hash] = sha256) -> bytes:
             while count := file.readinto(buffer):
                 digest.update(view[:count])
         return digest.digest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
+
+
+def in_parts(path: str, size: int) -> Iterator[bytes]:
+    """Yield a regular file in parts of `size` bytes, the last of which may be shorter.
+
+    Raises InputError where it cannot be read, or is no regular file.
+    """
+    descriptor = _open(path, os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError("this is no regular file", code="measure.unreadable", where=path)
+        with open(descriptor, "rb", buffering=max(_AT_ONCE, size), closefd=False) as file:
+            while part := file.read(size):
+                yield part
     except OSError as error:
         raise _unreadable(path, error) from None
     finally:

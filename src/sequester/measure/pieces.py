@@ -28,7 +28,8 @@ class Pieces:
     None for the usual one. `new_vm_type` says whether KVM copies the FPU state into VMSAs (SEV-ES only:
     ``legacy-vm-type=off``). `seed` stands in for the firmware's pages. `variables` is the size of the variable store
     below the firmware in bytes. `memory` is the guest's in bytes, `acpi` a folder with the files that QEMU gives its
-    firmware for ACPI. `properties` are those of the limitation. `notes` say what the measurement rests on.
+    firmware for ACPI. `realm` says what a host gives its realms, `device_tree` is the path of what QEMU makes for one
+    (CCA). `properties` are those of the limitation. `notes` say what the measurement rests on.
     """
 
     platform: str
@@ -47,6 +48,8 @@ class Pieces:
     variables: int | None = None
     memory: int | None = None
     acpi: str = ""
+    realm: str = ""
+    device_tree: str = ""
     properties: Mapping[str, Any] = NOTHING
     notes: tuple[str, ...] = ()
 

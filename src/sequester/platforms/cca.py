@@ -51,6 +51,7 @@ class Cca(HostTrustLimitation):
     )
     migration = "blocked from the start by the proposed QEMU patches ('RME: migration is not implemented')"
     evidence = "attestation token: a platform token and a realm token, asked for by the guest"
+    measurement = "sequester.measure.methods.cca"
     requirements = "sequester.platforms.cca_requirements:CCA"
     fault_table = "sequester.platforms.cca_faults"
     references = (

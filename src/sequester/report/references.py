@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from sequester.measure.tables import Reference
 from sequester.report.cbor import Tagged, Value, encode
+from sequester.report.measure import spelled
 
 SCHEMA = "sequester.references/1"
 FORMS = ("json", "corim", "rvps")
@@ -32,12 +33,15 @@ def references_json(platform: str, references: Iterable[Reference]) -> str:
     return f"{head}\n{lines}\n  ]\n}}\n"
 
 
-def references_rvps(references: Iterable[Reference], names: Mapping[str, str]) -> str:
-    """Return the message that registers references in Trustee; `names` are its names of our registers."""
+def references_rvps(references: Iterable[Reference], names: Mapping[str, str], form: str = "hex") -> str:
+    """Return the message that registers references in Trustee.
+
+    `names` are its names of our registers, `form` is how it spells their values: hex or base64.
+    """
     values: dict[str, list[str]] = {}
     for reference in references:
         held = values.setdefault(names.get(reference.register, reference.register), [])
-        held.append(reference.value.hex())
+        held.append(spelled(reference.value, form))
     unique = {name: list(dict.fromkeys(held)) for name, held in values.items()}
     payload = base64.b64encode(json.dumps(unique).encode()).decode()
     return json.dumps({"version": "0.1.0", "type": "sample", "payload": payload}, indent=2) + "\n"
