@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rule_cases import ALL, CCA, PEF, PLAIN, PV, SEV, SEV_ES, SNP, TDX, case_of, codes, fixed, found
 
 from sequester.findings import Case, Firmware, Severity
+from sequester.formats.libvirt_read import read_xml
 from sequester.guest import NotCarried
 from sequester.guest.guest import complete
 from sequester.guest.part import Part
@@ -416,3 +417,16 @@ def test_a_guest_whose_platform_is_not_known_is_left_alone():
     text = SEV.replace("sev-guest", "other-guest") + " -kernel /k -shim /s"
     assert case_of(text).limitation is None
     assert what(text, firmware=read(PLAIN_OVMF)) == []
+
+
+def test_a_domain_is_told_of_its_firmware_in_libvirts_words():
+    domain = read_xml(
+        b"<domain type='kvm'><os><type arch='x86_64' machine='q35'>hvm</type></os>"
+        b"<launchSecurity type='sev-snp'><policy>0x30000</policy></launchSecurity></domain>",
+        "snp.xml",
+    )
+    (finding,) = check(Case(domain.guest, resolve(domain.guest)), RULES)
+    assert (finding.code, finding.remedy) == (
+        "SQ401",
+        "give an OVMF image built for AMD SEV-SNP with <loader type='rom'>",
+    )

@@ -35,7 +35,7 @@ def _no_firmware(case: Case) -> Iterator[Breach]:
         guest.machine,
         fix,
         f"-bios {path}" if fix else "",
-        remedy=_take(limitation, path),
+        remedy=_take(limitation, case.guest.dialect, path),
     )
 
 
@@ -74,7 +74,7 @@ def _misplaced(case: Case) -> Iterator[Breach]:
             first.part,
             fix,
             f"-bios {first.path} in place of pflash" if fix else "",
-            remedy=_take(limitation),
+            remedy=_take(limitation, case.guest.dialect),
         )
 
 
@@ -117,7 +117,7 @@ def _lacking(case: Case) -> Iterator[Breach]:
         yield Breach(
             f"{image.path} has no metadata for {limitation.title} ({', '.join(missing)})",
             image.part,
-            remedy=_take(limitation),
+            remedy=_take(limitation, case.guest.dialect),
         )
 
 
@@ -188,8 +188,12 @@ def _absent(case: Case) -> Iterator[Breach]:
             yield Breach(f"there is no file {given[0]}", given[1])
 
 
-def _take(limitation: HostTrustLimitation, path: str = "") -> str:
-    how = "-bios" if limitation.demands.firmware == "rom" else "-bios or as pflash"
+def _take(limitation: HostTrustLimitation, dialect: str, path: str = "") -> str:
+    rom = limitation.demands.firmware == "rom"
+    if dialect == "libvirt":
+        how = "<loader type='rom'>" if rom else "<loader>"
+    else:
+        how = "-bios" if rom else "-bios or as pflash"
     return f"give an OVMF image built for {limitation.title} with {how}" + (
         f", such as {path}" if path else ""
     )
