@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sequester.errors import GuestError
+
 Execute = Callable[..., Awaitable[Any]]
 """Runs one QMP command: name and arguments in, its return value out."""
 
@@ -40,7 +42,15 @@ class Negotiated:
 
 
 async def negotiated(execute: Execute) -> tuple[Negotiated, ...]:
-    """Ask QEMU (7.2 or later) about every virtio device."""
+    """Ask QEMU (7.2 or later) about every virtio device. Raises GuestError for answers that are none."""
+    try:
+        return await _asked(execute)
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise GuestError("QEMU's answers are not those of a QEMU", code="qmp.answer", why=why) from None
+
+
+async def _asked(execute: Execute) -> tuple[Negotiated, ...]:
     version = (await execute("query-version"))["qemu"]
     first, end = _STATUS_SAFE
     safe = first <= (version["major"], version["minor"]) < end

@@ -24,7 +24,8 @@ _LINE_LIMIT = 1 << 20
 _LAST_WORDS = 12
 _GREETING_SECONDS = 30.0
 _GRACE_SECONDS = 3.0
-_READ_SECONDS = 0.05  # for what a QEMU that ended has still in its pipes
+_LAST_SECONDS = 0.2  # for the last words of a QEMU that ends
+_LOOK_SECONDS = 0.02
 
 
 class Session:
@@ -51,7 +52,7 @@ class Session:
 
     async def wait(self) -> int:
         """Wait for QEMU's end; return its exit status."""
-        return await self.process.wait()
+        return await _status(self.process)
 
     def ended(self, when: str) -> GuestError:
         """Return the error for a QEMU that went away, with its last words."""
@@ -76,6 +77,7 @@ async def running(argv: Sequence[str], on_line: Callable[[str], None]) -> AsyncI
     errors: list[str] = []
     tasks: list[asyncio.Task[None]] = []
     process = None
+    connected = False
     qmp = QMPClient("sequester")
     ours, theirs = socket.socketpair()
     try:
@@ -90,6 +92,7 @@ async def running(argv: Sequence[str], on_line: Callable[[str], None]) -> AsyncI
         for task in tasks:
             task.add_done_callback(lambda task: _failure(task) and block.cancel())
         await _connect(qmp, ours, process, errors)
+        connected = True
         yield Session(process, qmp, errors)
         await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
     except asyncio.CancelledError:
@@ -98,12 +101,16 @@ async def running(argv: Sequence[str], on_line: Callable[[str], None]) -> AsyncI
                 raise failure from None
         raise
     finally:
-        with contextlib.suppress(TimeoutError, EOFError, OSError, QMPError):
-            await asyncio.wait_for(qmp.disconnect(), _GRACE_SECONDS)
+        if connected:
+            with contextlib.suppress(TimeoutError, EOFError, OSError, QMPError):
+                await asyncio.wait_for(qmp.disconnect(), _GRACE_SECONDS)
         if process is not None:
             await _end(process)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_SECONDS)
         for task in tasks:
             task.cancel()
+        await asyncio.sleep(0)  # asyncio closes a pipe in the round after its end
         ours.close()
 
 
@@ -150,26 +157,40 @@ async def _connect(
     """Greet QEMU. Raises GuestError when it ends, talks nonsense or says nothing."""
     from qemu.qmp import ConnectError
 
-    garbled = ""
+    greeting = asyncio.ensure_future(qmp.connect(ours))
+    ended = asyncio.ensure_future(_status(process))
     try:
-        await asyncio.wait_for(qmp.connect(ours), _GREETING_SECONDS)
-        return
-    except TimeoutError:
+        await asyncio.wait((greeting, ended), timeout=_GREETING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        # One that ends says so in two ways, and why in a third; what it left behind may keep the socket open.
+        await asyncio.wait((greeting, ended), timeout=0 if _succeeded(greeting) else _LAST_SECONDS)
+    finally:
+        for task in (greeting, ended):
+            task.cancel()
+        await asyncio.gather(greeting, ended, return_exceptions=True)
+    if process.returncode is not None:
+        status = process.returncode
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        raise GuestError(f"QEMU {how} before it answered", code="qemu.start", why=last_words(errors))
+    if not greeting.done():
         raise GuestError(
             f"QEMU did not answer in {_GREETING_SECONDS:.0f} s", code="qemu.hangs", why=last_words(errors)
-        ) from None
-    except ConnectError as error:
-        garbled = str(error)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-    if process.returncode is None:
-        raise GuestError(
-            "QEMU's first words are not QMP", code="qemu.start", why=last_words(errors) or garbled
         )
-    await asyncio.sleep(_READ_SECONDS)
-    status = process.returncode
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    raise GuestError(f"QEMU {how} before it answered", code="qemu.start", why=last_words(errors))
+    try:
+        greeting.result()
+    except ConnectError as error:
+        why = last_words(errors) or str(error)
+        raise GuestError("QEMU's first words are not QMP", code="qemu.start", why=why) from None
+
+
+def _succeeded(task: asyncio.Future[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def _status(process: asyncio.subprocess.Process) -> int:
+    """Return the exit status when the process ends; asyncio's own wait lasts until its pipes are closed as well."""
+    while process.returncode is None:
+        await asyncio.sleep(_LOOK_SECONDS)
+    return process.returncode
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -178,10 +199,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+            await asyncio.wait_for(_status(process), _GRACE_SECONDS)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
 
 
 async def _lines(stream: asyncio.StreamReader, use: Callable[[str], None]) -> None:
