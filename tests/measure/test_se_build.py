@@ -12,10 +12,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from measure_data import DATA
 
 from sequester.errors import InputError
+from sequester.measure.host_key import key_hash, pack_key, public_key, read_document
 from sequester.measure.s390_pv import SeLaunch
-from sequester.measure.se_build import MOST_HOST_KEYS, Contents, Secrets, build_header, encrypt
+from sequester.measure.se_build import MOST_HOST_KEYS, Contents, Secrets, build_header, encrypt, key_slot
 from sequester.measure.se_image import Component, Digests, SeImage, read_header
 
 PAGE = 4096
@@ -125,3 +127,17 @@ def test_secrets_are_new_each_time_whole_and_not_shown() -> None:
             Secrets(one.customer, **{**fields, **each})
     with pytest.raises(InputError, match="P-521"):
         Secrets(ec.generate_private_key(ec.SECP384R1()), b"p" * 32, bytes(range(64)), b"c" * 32, b"i" * 12)
+
+
+def test_a_key_slot_is_that_of_ibms_tools_byte_for_byte() -> None:
+    """Its own vector and the keys for it: s390-tools, rust/pv/tests/assets/keys and exp/keyslot.bin."""
+    folder = DATA / "s390"
+    if not (folder / "keys" / "private_cust.bin").exists():
+        pytest.skip("no test keys of s390-tools here (../shared/data/s390/keys)")
+    number = int.from_bytes((folder / "keys" / "private_cust.bin").read_bytes(), "big")
+    customer = ec.derive_private_key(number, ec.SECP521R1())
+    document = read_document(str(folder / "keys" / "host.pem.crt"))
+    secrets = Secrets(customer, b"\x17" * 32, bytes(range(64)), bytes(32), bytes(12))
+    assert key_slot(public_key(document), secrets) == (folder / "keyslot.bin").read_bytes()
+    assert pack_key(customer.public_key()) == (folder / "public_cust.bin").read_bytes()
+    assert key_hash(document) in (folder / "arcb.bin").read_bytes()
