@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sequester.errors import HostError, InputError, RefusedError
+from sequester.errors import HostError, InputError, RefusedError, printable
 from sequester.findings.case import Case, Firmware
 from sequester.findings.rule import Finding, Severity
 from sequester.formats.argv_read import Argv
@@ -113,6 +113,7 @@ class Plan:
         old = self.document.edited(()).text.splitlines(keepends=True)
         new = self.to(self.document.format).text.splitlines(keepends=True)
         name = self.document.name
+        name = printable(name)
         return "".join(difflib.unified_diff(old, new, name, f"{name} (planned)"))
 
     def spoken(self, form: str) -> tuple[Guest, tuple[str, ...]]:

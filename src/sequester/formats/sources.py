@@ -108,7 +108,7 @@ def _contents(name: str) -> bytes:
         if not stat.S_ISREG(mode):
             os.set_blocking(descriptor, True)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1) or b""  # None: /proc/kmsg, for one, has nothing just now
     except OSError as error:
         raise _unreadable(name, error) from None
     finally:

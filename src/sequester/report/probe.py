@@ -29,7 +29,8 @@ def as_text(answers: Sequence[Answer], facts: HostFacts, verbose: bool, coloured
     others = [answer.platform.title for answer in answers if answer.another_arch]
     if others and len(answers) > 1:
         lines.append(style.paint(f"of other architectures: {', '.join(others)}", "dim"))
-    lines += _advice(answers, verbose)
+    if facts.uid != 0:
+        lines += _advice(answers, verbose)
     return "\n".join(lines).rstrip() + "\n"
 
 
