@@ -237,7 +237,12 @@ def test_a_bad_standard_input_is_one_line(shell: str) -> None:
 
 @pytest.mark.parametrize(
     "surroundings",
-    [{"HOME": ""}, {"HOME": "/proc/nonexistent"}, {"XDG_CACHE_HOME": "/proc"}, {"XDG_CACHE_HOME": "/dev/null"}],
+    [
+        {"HOME": ""},
+        {"HOME": "/proc/nonexistent"},
+        {"XDG_CACHE_HOME": "/proc"},
+        {"XDG_CACHE_HOME": "/dev/null"},
+    ],
 )
 def test_no_place_for_a_cache_does_not_matter(surroundings: Mapping[str, str]) -> None:
     done = sequester("probe", surroundings=surroundings)
