@@ -101,11 +101,12 @@ async def running(argv: Sequence[str], on_line: Callable[[str], None]) -> AsyncI
                 raise failure from None
         raise
     finally:
+        # The process first: whatever the protocol makes of a QEMU that went mad, nothing stays.
+        if process is not None:
+            await _end(process)
         if connected:
             with contextlib.suppress(TimeoutError, EOFError, OSError, QMPError):
                 await asyncio.wait_for(qmp.disconnect(), _GRACE_SECONDS)
-        if process is not None:
-            await _end(process)
         if tasks:
             await asyncio.wait(tasks, timeout=_LAST_SECONDS)
         for task in tasks:
