@@ -279,6 +279,8 @@ def _choose(
     if same is not None:
         _agree(document, same, of(same, guest.dialect), platform)
         return ()
+    if loose:
+        _agree(document, loose[0], of(loose[0], guest.dialect), platform)
     return _brought_in(document, guest, platform, host, declared)
 
 

@@ -44,6 +44,20 @@ _SETUP: tuple[Fault, ...] = (
         ("QEMU target/i386/sev.c, text in 7.2 and 11.1", "virtee/sevctl#84, #85"),
     ),
     Fault(
+        "sev.cbitpos-check",
+        "The C-bit position is not this CPU's, or it has none",
+        r"cbitpos check failed(?!, host ')",
+        Origin.QEMU,
+        "QEMU compared cbitpos with the CPU's (CPUID 8000_001F EBX). The rest of the line tells which case it is: host "
+        "'0' means no SEV in this CPU, or a host that is itself a virtual machine; any other number is the right one.",
+        (
+            "read the whole line, and explain that",
+            _PROBE,
+            "give the number that it names for the host; libvirt fills it in when <cbitpos> is left out",
+        ),
+        ("QEMU target/i386/sev.c, text in 7.2 and 11.1",),
+    ),
+    Fault(
         "sev.reduced-phys-bits-missing",
         "reduced-phys-bits is missing",
         r"Parameter 'reduced-phys-bits' is missing",
