@@ -67,7 +67,9 @@ def test_spans_hold_an_element_and_its_inside() -> None:
 
 
 names = st.sampled_from(["a", "b", "driver", "ns_x", "é"])
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<&\ufffe\uffff"), max_size=6)
+texts = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<&\ufffe\uffff"), max_size=6
+)
 
 
 @st.composite
