@@ -98,7 +98,7 @@ def part(guest: Guest, group: str, kind: str = "") -> int:
             ["-options = { smm = false }   # no SMM", "+options = {}   # no SMM"],
         ),
         (lambda g: Retype(part(g, "machine"), "pc"), ['+type = "pc"']),
-        (lambda g: Retype(part(g, "accel"), "tcg"), ['+accel = "tcg"', '+cpu = "host"']),
+        (lambda g: Retype(part(g, "accel"), "tcg"), ['+cpu = "host"', '+accel = "tcg"']),
         (lambda g: Set(part(g, "cpu"), "svm", False), ["+cpu = { features = { svm = false } }"]),
         (
             lambda g: Set(part(g, "m"), "maxmem", "8G"),

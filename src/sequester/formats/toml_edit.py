@@ -67,6 +67,7 @@ class _Editor:
         self.lost: list[str] = []
 
     def run(self, changes: Sequence[Change]) -> Written:
+        self._pin_processor(changes)
         for change in changes:
             if isinstance(change, Add):
                 self.added[change.part.key] = change.part
@@ -75,7 +76,6 @@ class _Editor:
             else:
                 self._change(self.document.guest.by_key[change.key], change)
         self._remove_sections()
-        self._pin_processor(changes)
         for part in self.added.values():
             self._add(part)
         self._arguments()
