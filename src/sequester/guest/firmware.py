@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part
@@ -49,6 +50,7 @@ def images(guest: Guest) -> tuple[Image, ...]:
     return (*firmware(guest), *_kernel(guest))
 
 
+@lru_cache(maxsize=8)
 def firmware(guest: Guest) -> tuple[Image, ...]:
     """Return the firmware images that the guest names; none where it takes QEMU's default firmware."""
     flash = [part for part in guest.of("drive") if part.get("if") == "pflash"]

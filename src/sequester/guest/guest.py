@@ -29,7 +29,7 @@ class NotCarried:
     line: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Guest:
     """A virtual machine.
 

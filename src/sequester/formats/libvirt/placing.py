@@ -10,7 +10,6 @@ Source: libvirt src/qemu/qemu_domain_address.c (`qemuDomainDeviceCalculatePCICon
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from sequester.formats.libvirt.reading import Props, Reading, is_pc
 from sequester.guest.part import Part
@@ -186,4 +185,6 @@ def _index(identity: str) -> int:
 
 
 def _put(parts: list[Part], i: int, where: Props) -> None:
-    parts[i] = replace(parts[i], properties={**parts[i].properties, **where})
+    old = parts[i]  # made anew rather than by `replace`, which takes four times as long
+    placed = {**old.properties, **where}
+    parts[i] = Part(old.group, old.type, placed, old.key, old.id, old.line, old.spelled, old.implied)
