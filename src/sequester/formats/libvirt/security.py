@@ -18,7 +18,19 @@ VALUE_ATTRIBUTES = {"quoteGenerationService": ("path", "/var/run/tdx-qgs/qgs.soc
 
 
 def limitation(reading: Reading, element: Element, machine: Part) -> Part:
-    """Add the limitation: `type` and properties (``@attribute`` or child) as written; the machine names it."""
+    """Add the limitation: `type` and properties (``@attribute`` or child) as written; the machine names it.
+
+    Raises InputError when the domain has two, or one property twice: which of them counts must not be a guess.
+    """
+    if len(reading.domain.findall("launchSecurity")) > 1:
+        raise reading.fail(
+            element, "there are two <launchSecurity>", remedy="a domain has one limitation: remove the other"
+        )
+    names = [child.tag for child in element]
+    if len(names) != len(set(names)):
+        raise reading.fail(
+            element, "a property of <launchSecurity> is given twice", remedy="remove one of them"
+        )
     properties: Props = {f"@{name}": value for name, value in element.attrib.items() if name != "type"}
     for child in element:
         held = VALUE_ATTRIBUTES.get(child.tag)
