@@ -65,6 +65,11 @@ class Case:
         return self.qemu is not None and bool(self.qemu.version)
 
 
+def dotted(version: Version) -> str:
+    """Return a release as people write it: major and minor."""
+    return ".".join(str(number) for number in version[:2])
+
+
 def machine_version(machine: str) -> Version:
     """Return the release in a versioned machine type (``pc-q35-8.2`` → (8, 2)), or ()."""
     tail = machine.split("+")[0].rpartition("-")[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sequester.formats import argv_options as options
@@ -12,13 +11,11 @@ from sequester.formats.argv_write import arguments, shell_text
 from sequester.formats.document import Written
 from sequester.formats.keyval import escape, pieces
 from sequester.formats.words import Word, quote, read_words, spliced
-from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
-from sequester.guest.part import Part, Value
+from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset, applied, told
+from sequester.guest.part import Part, Value, spelled_out
 
 if TYPE_CHECKING:
     from sequester.formats.argv_read import Argv
-
-_SHOWN = {True: "on", False: "off"}
 
 
 def edited(document: Argv, changes: Sequence[Change]) -> Written:
@@ -72,19 +69,11 @@ class _Editor:
         return Written(self._text(), tuple(self.lost))
 
     def _change_added(self, change: Set | Unset | Retype | Remove) -> None:
-        part = self.added[change.key]
-        properties = dict(part.properties)
-        match change:
-            case Set(name=name, value=value):
-                properties[name] = value
-            case Unset(name=name):
-                properties.pop(name, None)
-            case Retype(type=kind):
-                part = replace(part, type=kind)
-            case Remove():
-                del self.added[change.key]
-                return
-        self.added[change.key] = replace(part, properties=properties)
+        kept = applied(self.added[change.key], (change,))
+        if kept is None:
+            del self.added[change.key]
+        else:
+            self.added[change.key] = kept
 
     def _change(self, change: Set | Unset | Retype | Remove) -> None:
         part = self.document.guest.by_key[change.key]
@@ -113,21 +102,21 @@ class _Editor:
         elif isinstance(change, Remove) and part.group == "limitation":
             return
         else:
-            self.lost.append(f"{_say(change)} of {part.label()}: no option declares it")
+            self.lost.append(f"{told(change)} of {part.label()}: no option declares it")
 
     def _set(self, part: Part, words: list[int], name: str, value: Value) -> None:
         at = self.document.set_by.get((part.key, name))
         if at is not None:
             head = self._value(at).partition("=")[0]
-            self.values[at] = f"{head}={_text(value)}"
+            self.values[at] = f"{head}={spelled_out(value)}"
             return
         if part.group == "global":
-            self.values[words[-1]] = f"{part.type}.{name}={_text(value)}"
+            self.values[words[-1]] = f"{part.type}.{name}={spelled_out(value)}"
             return
         group = options.option_of(part.group)
         if group not in options.IMPLIED:
             if not name:
-                self.values[words[-1]] = _text(value)
+                self.values[words[-1]] = spelled_out(value)
             else:
                 self.lost.append(f"{name} of {part.label()}: the option has no properties")
             return
@@ -151,7 +140,7 @@ class _Editor:
                 found = piece
         if found is None:
             return False
-        said = escape(_text(value))
+        said = escape(spelled_out(value))
         if found.form in ("=", "implied"):
             self.values[at] = text[: found.value_start] + said + text[found.end :]
         else:
@@ -167,7 +156,7 @@ class _Editor:
         elif isinstance(value, (dict, list)):
             self.lost.append(f"{name}: only an option in JSON can hold it")
         else:
-            said = f"{name}={escape(_text(value))}"
+            said = f"{name}={escape(spelled_out(value))}"
             self.values[at] = f"{text},{said}" if text else said
 
     def _unset(self, part: Part, words: list[int], name: str) -> None:
@@ -239,7 +228,7 @@ class _Editor:
     def _global_arguments(self) -> Iterator[str]:
         for (driver, name), value in self.globals.items():
             yield "-global"
-            yield f"{driver}.{name}={_text(value)}"
+            yield f"{driver}.{name}={spelled_out(value)}"
 
     def _minimal(self, word: Word, value: str) -> tuple[int, int, str]:
         old = word.value
@@ -293,22 +282,6 @@ def _pairs(arguments_: list[str]) -> Iterator[list[str]]:
         yield pair
 
 
-def _text(value: Value) -> str:
-    return _SHOWN[value] if isinstance(value, bool) else str(value)
-
-
 def _dump(loaded: dict[str, Value], like: str) -> str:
     separators = (", ", ": ") if '": ' in like else (",", ":")
     return json.dumps(loaded, separators=separators, ensure_ascii=like.isascii())
-
-
-def _say(change: Change) -> str:
-    match change:
-        case Set(name=name, value=value):
-            return f"{name}={_text(value)}"
-        case Unset(name=name):
-            return f"removal of {name}"
-        case Retype(type=kind):
-            return f"type {kind}"
-        case _:
-            return "removal"

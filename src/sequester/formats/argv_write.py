@@ -10,7 +10,7 @@ from sequester.formats.document import Written
 from sequester.formats.keyval import escape
 from sequester.formats.words import quote
 from sequester.guest.guest import Guest
-from sequester.guest.part import Part, Value
+from sequester.guest.part import Part, Value, spelled_out
 
 _ORDER = ("name", "machine", "accel", "cpu", "m", "smp", "limitation", "object")
 """What comes first, for people; QEMU itself sorts out the order of creation."""
@@ -66,7 +66,7 @@ def arguments(part: Part) -> Iterator[str]:
     yield f"-{group}"
     if group == "global":
         name, value = next(iter(part.properties.items()))
-        yield f"{part.type}.{name}={_text(value)}"
+        yield f"{part.type}.{name}={spelled_out(value)}"
     elif group not in options.IMPLIED:
         yield part.type
     elif group in options.JSON_TOO and (group in _AS_JSON or _structured(part)):
@@ -79,7 +79,7 @@ def _as_globals(part: Part) -> Iterator[str]:
     """Yield what a device that no option declares can only be given as a default of its driver."""
     for name, value in part.properties.items():
         if name not in ("drive", "id"):
-            yield f"{part.type}.{name}={_text(value)}"
+            yield f"{part.type}.{name}={spelled_out(value)}"
 
 
 def as_json(part: Part, implied: str) -> str:
@@ -94,7 +94,7 @@ def as_keyval(part: Part, group: str, implied: str) -> str:
     if part.type:
         said.append(escape(part.type) if group not in _ALWAYS_KEYED else f"{implied}={escape(part.type)}")
     for name, value in part.properties.items():
-        said.extend(f"{path}={escape(_text(leaf))}" for path, leaf in _flat(name, value))
+        said.extend(f"{path}={escape(spelled_out(leaf))}" for path, leaf in _flat(name, value))
     return ",".join(said)
 
 
@@ -127,7 +127,3 @@ def _flat(name: str, value: Value) -> Iterator[tuple[str, Value]]:
             yield from _flat(f"{name}.{i}", inner)
     else:
         yield name, value
-
-
-def _text(value: Value) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -13,7 +13,7 @@ from sequester.formats.toml_parts import Origin, controller_stem
 from sequester.formats.toml_scan import Path
 from sequester.formats.toml_splice import Missing, Splicer
 from sequester.formats.toml_value import sayable
-from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
+from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset, applied
 from sequester.guest.part import Part, Value
 
 if TYPE_CHECKING:
@@ -82,17 +82,11 @@ class _Editor:
         return Written(self.text.text_now(), tuple(self.lost))
 
     def _change_added(self, change: Set | Unset | Retype | Remove) -> None:
-        part = self.added[change.key]
-        match change:
-            case Set(name=name, value=value):
-                self.added[change.key] = replace(part, properties={**part.properties, name: value})
-            case Unset(name=name):
-                kept = {key: value for key, value in part.properties.items() if key != name}
-                self.added[change.key] = replace(part, properties=kept)
-            case Retype(type=kind):
-                self.added[change.key] = replace(part, type=kind)
-            case Remove():
-                del self.added[change.key]
+        kept = applied(self.added[change.key], (change,))
+        if kept is None:
+            del self.added[change.key]
+        else:
+            self.added[change.key] = kept
 
     def _change(self, part: Part, change: Set | Unset | Retype | Remove) -> None:
         origin = self.document.origins.get(part.key) or _SINGLE.get(part.group)

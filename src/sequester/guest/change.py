@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from sequester.guest.part import Part, Value
+from sequester.guest.part import Part, Value, spelled_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,35 @@ class Remove:
 
 
 Change = Set | Unset | Retype | Add | Remove
+
+
+def applied(part: Part, changes: Iterable[Change]) -> Part | None:
+    """Return a part with changes to it made, None when one of them removes it. Keys are not looked at."""
+    properties: dict[str, Value] = dict(part.properties)
+    kind = part.type
+    for change in changes:
+        match change:
+            case Set(name=name, value=value):
+                properties[name] = value
+            case Unset(name=name):
+                properties.pop(name, None)
+            case Retype(type=new):
+                kind = new
+            case Remove():
+                return None
+            case Add():  # pragma: no cover - an Add is never filed under a key
+                raise AssertionError
+    return replace(part, type=kind, properties=properties)
+
+
+def told(change: Change) -> str:
+    """Name a change for a person: ``iommu_platform=on``."""
+    match change:
+        case Set(name=name, value=value):
+            return f"{name}={spelled_out(value)}"
+        case Unset(name=name):
+            return f"removal of {name}"
+        case Retype(type=kind):
+            return f"type {kind}"
+        case _:
+            return "removal"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
-from sequester.guest.part import Part, Value
+from sequester.guest.change import Add, Change, applied
+from sequester.guest.part import Part
 from sequester.guest.virtio import transport
 
 SINGLE = frozenset({"machine", "cpu", "m", "smp", "limitation"})
@@ -248,20 +248,8 @@ def with_limitation(parts: Iterable[Part]) -> list[Part]:
 
 
 def _edit(part: Part, changes: list[Change]) -> Part | None:
-    properties: dict[str, Value] = dict(part.properties)
-    type_ = part.type
-    for change in changes:
-        match change:
-            case Set(name=name, value=value):
-                properties[name] = value
-            case Unset(name=name):
-                properties.pop(name, None)
-            case Retype(type=new):
-                type_ = new
-            case Remove():
-                return None
-            case Add():  # pragma: no cover - an Add is never filed under a key
-                raise AssertionError
-    # A made-up part that a change gave something to say is no longer one that nothing declares.
-    implied = part.implied and part.group not in _MADE_UP
-    return replace(part, type=type_, properties=properties, implied=implied)
+    edited = applied(part, changes)
+    if edited is not None and edited.implied and edited.group in _MADE_UP:
+        # A made-up part that a change gave something to say is no longer one that nothing declares.
+        return replace(edited, implied=False)
+    return edited

@@ -93,6 +93,11 @@ _group, _type, _properties, _key, _id, _line, _spelled, _implied = (
 )
 
 
+def spelled_out(value: Value) -> str:
+    """Return a value as QEMU's options write it: truths as on and off."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
 def truth(value: Value) -> bool | None:
     """Read an on/off value as QEMU's string visitor does; None when it is neither."""
     if isinstance(value, bool) or value is None:

@@ -19,15 +19,7 @@ class Cca(HostTrustLimitation):
     object_type = "rme-guest"
     also_known_as = ("arm-cca", "realm")
     architectures = ("aarch64",)
-    limits = (
-        Limits.READ_MEMORY
-        | Limits.CHANGE_MEMORY
-        | Limits.REMAP_MEMORY
-        | Limits.READ_REGISTERS
-        | Limits.CHANGE_REGISTERS
-        | Limits.DEBUG
-        | Limits.ATTESTED
-    )
+    limits = Limits.ISOLATED | Limits.ATTESTED
     strength = 39
     qemu_since = ()
     properties = (

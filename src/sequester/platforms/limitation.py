@@ -35,6 +35,8 @@ class Limits(IntFlag):
     """Single-step, set breakpoints."""
     ATTESTED = 64
     """Keep the guest from proving to others what it is (there is signed evidence)."""
+    ISOLATED = READ_MEMORY | CHANGE_MEMORY | REMAP_MEMORY | READ_REGISTERS | CHANGE_REGISTERS | DEBUG
+    """Everything that a host does to a guest's memory and registers."""
 
 
 class Engagement(Enum):

@@ -15,14 +15,7 @@ class Pef(HostTrustLimitation):
     title = "IBM POWER PEF"
     object_type = "pef-guest"
     architectures = ("ppc64",)
-    limits = (
-        Limits.READ_MEMORY
-        | Limits.CHANGE_MEMORY
-        | Limits.REMAP_MEMORY
-        | Limits.READ_REGISTERS
-        | Limits.CHANGE_REGISTERS
-        | Limits.DEBUG
-    )
+    limits = Limits.ISOLATED
     engages = Engagement.AT_SWITCHOVER
     strength = 30
     qemu_since = (6, 0)

@@ -30,15 +30,7 @@ class S390Pv(HostTrustLimitation):
     object_type = "s390-pv-guest"
     also_known_as = ("s390-secure-execution", "se")
     architectures = ("s390x",)
-    limits = (
-        Limits.READ_MEMORY
-        | Limits.CHANGE_MEMORY
-        | Limits.REMAP_MEMORY
-        | Limits.READ_REGISTERS
-        | Limits.CHANGE_REGISTERS
-        | Limits.DEBUG
-        | Limits.ATTESTED
-    )
+    limits = Limits.ISOLATED | Limits.ATTESTED
     engages = Engagement.AT_SWITCHOVER
     strength = 42
     qemu_since = (6, 0)

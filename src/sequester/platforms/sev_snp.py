@@ -32,15 +32,7 @@ class SevSnp(HostTrustLimitation):
     object_type = "sev-snp-guest"
     also_known_as = ("snp",)
     architectures = ("x86_64",)
-    limits = (
-        Limits.READ_MEMORY
-        | Limits.CHANGE_MEMORY
-        | Limits.REMAP_MEMORY
-        | Limits.READ_REGISTERS
-        | Limits.CHANGE_REGISTERS
-        | Limits.DEBUG
-        | Limits.ATTESTED
-    )
+    limits = Limits.ISOLATED | Limits.ATTESTED
     strength = 40
     qemu_since = (9, 1)
     properties = (

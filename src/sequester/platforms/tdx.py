@@ -36,15 +36,7 @@ class Tdx(HostTrustLimitation):
     title = "Intel TDX"
     object_type = "tdx-guest"
     architectures = ("x86_64",)
-    limits = (
-        Limits.READ_MEMORY
-        | Limits.CHANGE_MEMORY
-        | Limits.REMAP_MEMORY
-        | Limits.READ_REGISTERS
-        | Limits.CHANGE_REGISTERS
-        | Limits.DEBUG
-        | Limits.ATTESTED
-    )
+    limits = Limits.ISOLATED | Limits.ATTESTED
     strength = 41
     qemu_since = (10, 1)
     properties = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sequester.findings.case import Case
+from sequester.findings.case import Case, dotted
 from sequester.findings.rule import Breach, Rule, Severity
 from sequester.guest.guest import Guest
 from sequester.guest.part import Part
@@ -37,10 +37,10 @@ def _vfio_refused(case: Case) -> Iterator[Breach]:
             )
         elif case.qemu_known and limitation.qemu_since <= case.qemu_version < since:
             yield Breach(
-                f"{part.label()}: QEMU {_dotted(case.qemu_version)} cannot assign a device to a guest with "
+                f"{part.label()}: QEMU {dotted(case.qemu_version)} cannot assign a device to a guest with "
                 f"{limitation.title}",
                 part,
-                remedy=f"use QEMU {_dotted(since)} or later",
+                remedy=f"use QEMU {dotted(since)} or later",
             )
 
 
@@ -138,10 +138,6 @@ def _host_tpm(case: Case) -> Iterator[Breach]:
     for part in case.guest.devices:
         if part.type.startswith("tpm-"):
             yield Breach(f"{part.label()} is played by the host, which can make it say anything", part)
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(str(number) for number in version[:2])
 
 
 RULES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sequester.findings.case import Case
+from sequester.findings.case import Case, dotted
 from sequester.findings.rule import Breach, Rule, Severity
 from sequester.guest.change import Change, Retype, Set, Unset
 from sequester.guest.guest import LIMITATION_PROPERTIES, Guest
@@ -108,7 +108,7 @@ def _spelling(case: Case) -> Iterator[Breach]:
             if never
             else "is the spelling of QEMU before 6.0, deprecated since"
             if right == TODAY
-            else f"is not known to QEMU {_dotted(case.qemu_version)}"
+            else f"is not known to QEMU {dotted(case.qemu_version)}"
         ),
         machine,
         fix,
@@ -247,10 +247,10 @@ def _qemu_lacks(case: Case) -> Iterator[Breach]:
             remedy=f"a QEMU built with patches that bring {limitation.object_type} is needed",
         )
     elif case.qemu is not None and case.qemu_known:
-        since = _dotted(limitation.qemu_since)
+        since = dotted(limitation.qemu_since)
         if case.qemu_version < limitation.qemu_since:
             yield Breach(
-                f"{case.qemu.path} is QEMU {_dotted(case.qemu_version)}; {limitation.object_type} came with {since}",
+                f"{case.qemu.path} is QEMU {dotted(case.qemu_version)}; {limitation.object_type} came with {since}",
                 case.guest.limitation,
                 remedy=f"use QEMU {since} or later",
             )
@@ -269,14 +269,10 @@ def _property_too_new(case: Case) -> Iterator[Breach]:
     for prop in limitation.properties:
         if prop.name in limitation.values and prop.since > case.qemu_version >= limitation.qemu_since:
             yield Breach(
-                f"{prop.name} came with QEMU {_dotted(prop.since)}, and this is {_dotted(case.qemu_version)}",
+                f"{prop.name} came with QEMU {dotted(prop.since)}, and this is {dotted(case.qemu_version)}",
                 case.guest.limitation,
-                remedy=f"leave {prop.name} out, or use QEMU {_dotted(prop.since)} or later",
+                remedy=f"leave {prop.name} out, or use QEMU {dotted(prop.since)} or later",
             )
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(str(number) for number in version[:2])
 
 
 RULES = (

@@ -6,16 +6,15 @@ What libvirt's XML has no place for is named in the answer's `lost`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sequester.formats.document import Written
 from sequester.formats.libvirt import edit_backend, edit_device, edit_machine, edit_passthrough
-from sequester.formats.libvirt.editing import Editing, shown
+from sequester.formats.libvirt.editing import Editing
 from sequester.formats.libvirt.reading import one_line
 from sequester.formats.libvirt.security import VALUE_ATTRIBUTES
 from sequester.formats.xml_splice import Node, Place, sayable
-from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset
+from sequester.guest.change import Add, Change, Remove, Retype, Set, Unset, applied, told
 from sequester.guest.guest import LIMITATION_PROPERTIES
 from sequester.guest.part import Part, Value
 
@@ -70,19 +69,11 @@ def edited(document: XmlDocument, changes: Sequence[Change]) -> Written:
 
 
 def _change_added(added: dict[int, Part], change: Set | Unset | Retype | Remove) -> None:
-    part = added[change.key]
-    properties: dict[str, Value] = dict(part.properties)
-    match change:
-        case Set(name=name, value=value):
-            properties[name] = value
-        case Unset(name=name):
-            properties.pop(name, None)
-        case Retype(type=kind):
-            part = replace(part, type=kind)
-        case Remove():
-            del added[change.key]
-            return
-    added[change.key] = replace(part, properties=properties)
+    kept = applied(added[change.key], (change,))
+    if kept is None:
+        del added[change.key]
+    else:
+        added[change.key] = kept
 
 
 def _change(editing: Editing, change: Set | Unset | Retype | Remove, added: dict[int, Part]) -> None:
@@ -90,7 +81,7 @@ def _change(editing: Editing, change: Set | Unset | Retype | Remove, added: dict
     if isinstance(change, Set) and part.properties.get(change.name) == change.value:
         return
     if not _sayable(change):
-        editing.lost.append(f"{shown(change)} of {part.label()}: XML cannot hold its characters")
+        editing.lost.append(f"{told(change)} of {part.label()}: XML cannot hold its characters")
         return
     if edit_passthrough.takes(editing, change):
         editing.note(part, change)
@@ -105,7 +96,7 @@ def _change(editing: Editing, change: Set | Unset | Retype | Remove, added: dict
     if said:
         editing.note(part, change)
     else:
-        editing.lost.append(f"{shown(change)} of {part.label()}: there is no place for it in this XML")
+        editing.lost.append(f"{told(change)} of {part.label()}: there is no place for it in this XML")
 
 
 def _sayable(change: Set | Unset | Retype | Remove) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from sequester.formats.xml_splice import Node, Place, Splice
-from sequester.guest.change import Change, Remove, Retype, Set, Unset
-from sequester.guest.part import Part, Value
+from sequester.guest.change import Change, Remove, Retype, Set, Unset, applied
+from sequester.guest.part import Part, Value, spelled_out
 
 if TYPE_CHECKING:
     from sequester.formats.libvirt_read import XmlDocument
@@ -74,17 +73,9 @@ class Editing:
 
     def note(self, part: Part, change: Set | Unset | Retype | Remove) -> None:
         """Keep a change that was made, for those that follow."""
-        properties: dict[str, Value] = dict(part.properties)
-        match change:
-            case Set(name=name, value=value):
-                properties[name] = value
-            case Unset(name=name):
-                properties.pop(name, None)
-            case Retype(type=kind):
-                part = replace(part, type=kind)
-            case Remove():
-                return
-        self._changed[part.key] = replace(part, properties=properties)
+        kept = applied(part, (change,))
+        if kept is not None:
+            self._changed[part.key] = kept
 
     def top(self, tag: str) -> Place:
         """Return a child of the domain, added in libvirt's order where there is none."""
@@ -111,17 +102,4 @@ class Editing:
     @staticmethod
     def text(value: Value) -> str:
         """Return a value as XML writes it."""
-        return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
-def shown(change: Change) -> str:
-    """Name a change for a person: ``iommu_platform=on``."""
-    match change:
-        case Set(name=name, value=value):
-            return f"{name}={Editing.text(value)}"
-        case Unset(name=name):
-            return f"removal of {name}"
-        case Retype(type=kind):
-            return f"type {kind}"
-        case _:
-            return "removal"
+        return spelled_out(value)
