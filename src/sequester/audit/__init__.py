@@ -1,0 +1,1 @@
+"""A running guest held against what its limitation asks for."""

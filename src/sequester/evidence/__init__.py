@@ -1,0 +1,1 @@
+"""Evidence: what a guest or its firmware says of itself under a vendor's signature, read and held against a policy."""

@@ -1,0 +1,1 @@
+"""The guest owner's side of a launch: chain, session, measurement, secret, ID block."""
