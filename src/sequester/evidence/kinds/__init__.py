@@ -15,7 +15,7 @@ from sequester.evidence.policy import Policy
 
 
 class Field(Protocol):
-    """One field of evidence as `show` prints it: `name`, `offset` in bytes, `raw` bytes, `value` for JSON, `meaning`."""
+    """One field as `show` prints it; `offset` in bytes, `raw` bytes, `value` fit for JSON, `meaning` in words."""
 
     name: str
     offset: int
