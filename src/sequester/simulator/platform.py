@@ -25,13 +25,23 @@ class SimulatedPlatform(Protocol):
     """One guest's protection, simulated.
 
     `handlers` are the QMP commands that are answered here and not by QEMU, by name; ``cont`` is among them where the
-    launch must be finished before the guest may run.
+    launch must be finished before the guest may run. A handler raises GuestError where QEMU would end. `notes` say
+    what is played only in part.
     """
 
     handlers: Mapping[str, Handler]
+    notes: tuple[str, ...]
+
+    @property
+    def engaged(self) -> bool:
+        """Whether the limitation binds now: from the start, or from the guest's switchover on."""
 
     def begin(self) -> None:
         """Take the launch to where QEMU would stand paused. Raises GuestError with QEMU's words and the firmware's."""
 
-    def evidence(self, report_data: bytes) -> bytes:
-        """Return the evidence that the guest would get for 64 bytes of its own. Raises GuestError where it has none."""
+    def observe(self, event: str, data: Mapping[str, Any]) -> None:
+        """Take note of one of QEMU's events: a reset ends what a guest switched on."""
+
+    def evidence(self, report_data: bytes) -> Mapping[str, bytes]:
+        """Return files by name: the evidence that the guest would get for its own bytes (at most 64), then what it
+        is verified with. Raises GuestError where the platform has none."""
