@@ -45,6 +45,7 @@ class Cca(HostTrustLimitation):
     evidence = "attestation token: a platform token and a realm token, asked for by the guest"
     measurement = "sequester.measure.methods.cca"
     requirements = "sequester.platforms.cca_requirements:CCA"
+    simulator = "sequester.simulator.cca"
     fault_table = "sequester.platforms.cca_faults"
     references = (
         "Arm Realm Management Monitor specification 1.0 (DEN0137)",

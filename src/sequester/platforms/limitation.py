@@ -161,6 +161,9 @@ class HostTrustLimitation:
     measurement: ClassVar[str] = ""
     """Module that works out the expected measurement (`sequester.measure.methods.Method`), '' where there is none;
     imported only by ``measure``."""
+    simulator: ClassVar[str] = ""
+    """Module that plays the firmware's side (`simulated(plan, identity, random, now)`, see `sequester.simulator`), ''
+    where nothing is played; imported only by a simulation."""
     fault_table: ClassVar[str] = ""
     """Module with this platform's own error texts (`FAULTS`), imported only by ``explain``."""
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -53,6 +53,7 @@ class S390Pv(HostTrustLimitation):
     )
     requirements = "sequester.platforms.s390_pv_requirements:S390_PV"
     measurement = "sequester.measure.methods.s390_pv"
+    simulator = "sequester.simulator.s390_pv"
     fault_table = "sequester.platforms.s390_pv_faults"
     references = (
         "https://www.qemu.org/docs/master/system/s390x/protvirt.html",

@@ -138,6 +138,7 @@ class SevSnp(HostTrustLimitation):
     )
     measurement = "sequester.measure.methods.sev_snp"
     requirements = "sequester.platforms.sev_snp_requirements:SEV_SNP"
+    simulator = "sequester.simulator.sev_snp"
     fault_table = "sequester.platforms.sev_faults"
     references = (
         "AMD SEV-SNP Firmware ABI 1.58 (56860)",

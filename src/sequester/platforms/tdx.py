@@ -99,6 +99,7 @@ class Tdx(HostTrustLimitation):
     evidence = "quote, asked for by the guest and signed by the platform's quoting enclave"
     requirements = "sequester.platforms.tdx_requirements:TDX"
     measurement = "sequester.measure.methods.tdx"
+    simulator = "sequester.simulator.tdx"
     fault_table = "sequester.platforms.tdx_faults"
     references = (
         "Intel TDX Module 1.5 ABI specification (348551)",
