@@ -112,6 +112,12 @@ def check(block: bytes, authentication: bytes) -> str:
     return ""
 
 
+def key_digests(authentication: bytes) -> tuple[bytes, bytes | None]:
+    """Return the SHA-384 by which a report names the ID key and the author key (None without one), of 4096 bytes."""
+    _, _, _, key, _, author = _AUTH.unpack(authentication)
+    return sha384(key).digest(), sha384(author).digest() if any(author) else None
+
+
 def pack_key(key: EllipticCurvePublicKey) -> bytes:
     """Return a public key in the firmware's form, 1028 bytes. Raises InputError for a curve other than P-384."""
     _check_curve(key)
