@@ -108,12 +108,17 @@ class SeImage:
 
     def header(self) -> Header:
         """Return the header. Raises InputError where there is none, or a wrong one."""
+        return self.raw_header()[1]
+
+    def raw_header(self) -> tuple[bytes, Header]:
+        """Return the bytes from the header's first on, and what they say. Raises InputError as `header` does."""
         at = find_header(self)
         if at is None:
             raise self._fault(
                 "this is no Secure Execution image", "make one with `pvimg create`", lacking=True
             )
-        return read_header(self.read(at, _LARGEST_HEADER), self.name)
+        data = self.read(at, _LARGEST_HEADER)
+        return data, read_header(data, self.name)
 
     def components(self) -> tuple[Component, ...]:
         """Return the components; () for an image of tools before 2.37, which does not say where they are.
