@@ -84,7 +84,8 @@ def unpack(image: SeImage, host: EllipticCurvePrivateKey) -> Iterator[tuple[Comp
         return
     encrypted = not header.flags & _NOT_ENCRYPTED
     last = None
-    for component, last in image.digests(components):
+    for component, digests in image.digests(components):
+        last = digests
         data = image.read(component.address, component.length)
         yield component, _decrypted(data, opened.components, component.tweak) if encrypted else data
     pages = sum(component.length for component in components) // PAGE
