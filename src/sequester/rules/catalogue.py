@@ -9,7 +9,7 @@ from sequester.errors import InputError
 from sequester.findings.rule import Rule
 from sequester.platforms.registry import platforms
 
-CONCERNS = ("limitation", "memory", "virtio", "boot", "processor", "devices", "lifecycle", "security")
+CONCERNS = ("limitation", "memory", "virtio", "boot", "processor", "devices", "lifecycle", "security", "monitor")
 """Modules of this package, each with a tuple `RULES`."""
 
 
