@@ -20,7 +20,24 @@ def nowhere(_address: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """What is at hand. `documents` are the bytes of whole files (PEM, DER, JSON), in any order."""
+    """What is at hand. `documents` are the bytes of whole files (PEM, DER, JSON), in any order.
+
+    `enclosed` are documents that came with the evidence itself, in its wrapping. `event_logs` came so too, or were
+    given beside it, to be replayed against its registers.
+    """
 
     documents: tuple[bytes, ...] = ()
     lookup: Lookup = nowhere
+    event_logs: tuple[bytes, ...] = ()
+    enclosed: tuple[bytes, ...] = ()
+
+    @property
+    def everything(self) -> tuple[bytes, ...]:
+        """All documents, those that came with the evidence first."""
+        return (*self.enclosed, *self.documents) if self.enclosed else self.documents
+
+    def with_enclosed(self, documents: tuple[bytes, ...], event_logs: tuple[bytes, ...]) -> Collateral:
+        """Return this with what came with one piece of evidence; the same object where that is nothing."""
+        if not documents and not event_logs:
+            return self
+        return Collateral(self.documents, self.lookup, (*event_logs, *self.event_logs), documents)

@@ -181,12 +181,16 @@ def current_lists(
 
 
 def _is_current(each: CertificateRevocationList, issuer: Certificate, now: datetime) -> bool:
+    end = each.next_update_utc
+    return end is not None and each.last_update_utc <= now < end and is_whole_and_signed(each, issuer)
+
+
+def is_whole_and_signed(each: CertificateRevocationList, issuer: Certificate) -> bool:
+    """Tell whether a list is all of an issuer's, for certificates of its own, under its own good signature."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    key, end = issuer.public_key(), each.next_update_utc
-    if end is None or not each.last_update_utc <= now < end:
-        return False
+    key = issuer.public_key()
     if any(
         extension.critical for extension in each.extensions
     ):  # part of a list, or of another's certificates

@@ -32,6 +32,7 @@ DEFAULT_POLICY = 0x30000
 
 _BLOCK = struct.Struct("<48s16s16sIIQ")
 _AUTH = struct.Struct("<II56x512s1028s60x512s1028s892x")
+AUTHENTICATION_SIZE = _AUTH.size
 _KEY = struct.Struct("<I72s72s880x")
 _SIGNATURE = struct.Struct("<72s72s368x")
 _ECDSA_P384 = 1

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sequester.evidence.appraisal import Check
 from sequester.evidence.collateral import Collateral
 from sequester.evidence.policy import Policy
+from sequester.evidence.policy_keys import Key
+
+if TYPE_CHECKING:
+    from sequester.platforms.limitation import HostTrustLimitation
 
 
 class Field(Protocol):
@@ -25,11 +29,19 @@ class Field(Protocol):
 
 
 class Kind(Protocol):
-    """A module of this package. `NAME` as in ``snp-report``, `PLATFORM` our name of the platform."""
+    """A module of this package. `NAME` as in ``snp-report``, `PLATFORM` our name of the platform.
+
+    `REGISTERS` are those that `Policy.measurements` may name, with the name that `measuring.measure` has for each, ''
+    where it does not know it. `TCB_COMPONENTS` are those that `Policy.minimum_tcb` may name, `POLICY_KEYS` the keys
+    of the platform's own table in a policy.
+    """
 
     NAME: str
     PLATFORM: str
     TITLE: str
+    REGISTERS: Mapping[str, str]
+    TCB_COMPONENTS: tuple[str, ...]
+    POLICY_KEYS: Mapping[str, Key]
 
     def recognises(self, data: bytes) -> bool:
         """Tell cheaply whether bytes are of this kind; never raises."""
@@ -47,3 +59,6 @@ class Kind(Protocol):
         self, evidence: Any, collateral: Collateral, policy: Policy, now: datetime
     ) -> Iterator[Check]:
         """Answer every criterion that this kind can be asked; never raises for what the evidence holds."""
+
+    def demands(self, limitation: HostTrustLimitation) -> Mapping[str, Any]:
+        """Return what a plan's limitation asks of evidence, as values of `POLICY_KEYS`."""
