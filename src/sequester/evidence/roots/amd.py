@@ -25,7 +25,7 @@ INTERMEDIATES = {
     "turin-ask": "5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185",
     "turin-asvk": "104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c",
 }
-"""SHA-256 of the intermediate certificates, for those of them that are shipped here; a root is what makes them good."""
+"""SHA-256 of the intermediate certificates. They are as good as the root that signed them, whoever hands them in."""
 
 
 @cache
