@@ -32,6 +32,7 @@ _MUST_BE = {
 """Properties that may be set to this only, at run time; None: never."""
 _MEMORY = ("pc-dimm", "virtio-mem", "nvdimm", "virtio-pmem")
 _WRITERS = ("loader", "guest-loader")
+_DISPLAYS = ("vnc", "spice", "@dbus-display")
 _CGS_DOC = "https://www.qemu.org/docs/master/system/confidential-guest-support.html"
 _SEV_DOC = "https://www.qemu.org/docs/master/system/i386/amd-memory-encryption.html"
 
@@ -60,6 +61,13 @@ def _protection_made(arguments: Arguments, _situation: Situation) -> str:
 def _protection_removed(arguments: Arguments, situation: Situation) -> str:
     name = arguments.get("id")
     return f"'{name}' is the protection object" if name and name == situation.identity else ""
+
+
+def _another_monitor(arguments: Arguments, _situation: Situation) -> str:
+    protocol = arguments.get("protocol")
+    if not isinstance(protocol, str) or protocol in _DISPLAYS:
+        return ""
+    return f"'{protocol[:60]}' is no display, and may be a monitor"
 
 
 def _undone(arguments: Arguments, situation: Situation) -> str:
@@ -364,6 +372,19 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         broken="Known are the commands of QEMU 7.2, 10.0 and 11.1. Of others those whose name begins with query- pass.",
         remedy="use a newer sequester, or let such commands pass with --unknown allow",
         limits=_READ,
+        from_start=True,
+    ),
+    MonitorRule(
+        "SQ917",
+        "A connection to a monitor that nobody guards",
+        Severity.ERROR,
+        why="Whoever reaches another monitor of the same QEMU is held to nothing.",
+        broken="add_client hands a connection not only to a display but to any socket chardev that has none, by its "
+        "id; a monitor may be on that (QEMU monitor/qmp-cmds.c, qmp_add_client).",
+        remedy="connect to displays alone: vnc, spice or @dbus-display",
+        limits=_READ,
+        commands=("add_client",),
+        look=_another_monitor,
         from_start=True,
     ),
 )

@@ -39,8 +39,8 @@ class MonitorRule(Rule):
     """A rule on commands.
 
     `commands` are QMP's names, `human` those of the human monitor (``info registers`` is one). `look` says what is
-    wrong with one call; without it every call is. A rule with `from_start` binds before a guest has switched over too, because what the command
-    does outlives that moment.
+    wrong with one call; without it every call is. A rule with `from_start` binds before a guest has switched over too,
+    because what the command does outlives that moment.
     """
 
     find: Callable[[Case], Iterator[Breach]] = _nowhere

@@ -1,0 +1,377 @@
+"""One client of the guard: its messages in, replies in their order and events out, all within bounds.
+
+A client that does not read gets no more events, then no more replies to new commands (it is not read from either), and
+at last it is dropped; all that it can make the guard hold is a few messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from array import array
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from sequester.guard.monitor import Call
+from sequester.guard.wire import Framer, MalformedError, encode, error_reply, parse, return_reply
+
+if TYPE_CHECKING:
+    from sequester.guard.guard import Guard
+
+_CHUNK = 1 << 16
+_TURN = 16
+"""Commands of one client that are begun before others have their turn."""
+_MOST_WAITING = 8
+"""Commands that one client may have under way, and as many again that wait."""
+_REPLIES = 1 << 16
+"""Bytes that a client has not read, from which on it gets no further replies begun."""
+_EVENTS = 1 << 18
+"""Bytes that a client has not read, from which on it gets no events."""
+_MOST_FDS = 16  # QEMU chardev/char-socket.c, TCP_MAX_FDS
+_RIGHTS = socket.CMSG_SPACE(_MOST_FDS * 4)
+_ENDS = (b"}", b"}\n", b"}\r\n")
+_TAKES_DESCRIPTOR = frozenset({"getfd", "add-fd"})
+
+
+class Slot:
+    """The place of one command among a client's replies, and the descriptors that came with the command."""
+
+    __slots__ = ("fds", "identity", "line")
+
+    def __init__(self, identity: bytes | None, fds: tuple[int, ...]) -> None:
+        self.identity = identity
+        self.fds = fds
+        self.line: bytes | None = None
+
+
+class Client:
+    """A connection. `number` names it in the journal, `peer` is its process, `stuck_since` when it last read
+    something while there was something to read (None while there is not)."""
+
+    def __init__(self, guard: Guard, sock: socket.socket, number: int, peer: int) -> None:
+        self.number = number
+        self.peer = peer
+        self.negotiated = False
+        self.oob = False
+        self.closed = False
+        self.dropped_events = 0
+        self.stuck_since: float | None = None
+        self._guard = guard
+        self._loop = guard.loop
+        self._sock = sock
+        self._framer = Framer()
+        self._fds: tuple[int, ...] = ()
+        self._waiting: deque[tuple[Any, tuple[int, ...]]] = deque()
+        self._slots: deque[Slot] = deque()
+        self._out = bytearray()
+        self._busy = False
+        self._reading = True
+        self._ended = False
+        self._again: asyncio.Handle | None = None
+        self._loop.add_reader(sock, self._readable)
+        self.send(guard.monitor.greeting)
+
+    @property
+    def held(self) -> int:
+        """Bytes that the guard holds for this client, about."""
+        return len(self._out) + self._framer.held
+
+    # In.
+
+    def _readable(self) -> None:
+        try:
+            data, extra, _, _ = self._sock.recvmsg(_CHUNK, _RIGHTS, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if extra:
+            self._keep(extra)
+        if not data:
+            self._end()
+            return
+        if not self._framer.held and data.endswith(_ENDS):
+            whole = self._whole(data)
+            if whole is not None:
+                self._take(whole)
+                return
+        for message in self._framer.feed(data):
+            self._take(message if isinstance(message, MalformedError) else _parsed(message))
+            if self.closed:
+                return
+        if self._framer.held > _CHUNK:
+            self._guard.weigh()
+
+    def _whole(self, data: bytes) -> Any:
+        """Return what came as one message in one piece, as almost everything does; None where it is not so."""
+        if data[:1] != b"{" or data.count(b"{") > _TURN or b"'" in data or b"[" * _TURN in data:
+            return None
+        try:
+            return parse(data)
+        except MalformedError:
+            return None
+
+    def _take(self, request: Any) -> None:
+        fds: tuple[int, ...] = ()
+        if isinstance(request, dict):
+            if "exec-oob" in request and self.negotiated and self.oob:
+                self._begin(request, fds)
+                return
+            if self._fds and request.get("execute") in _TAKES_DESCRIPTOR:
+                # QEMU takes the first and closes the rest.
+                fds, self._fds = self._fds[:1], self._fds[1:]
+                self._drop_fds()
+        self._waiting.append((request, fds))
+        if self._again is None:
+            self._work()
+
+    def _work(self) -> None:
+        """Begin what may begin now, a few at a time; read on when all has begun."""
+        self._again = None
+        waiting = self._waiting
+        for _ in range(_TURN):
+            if not waiting or not self._may_begin():
+                break
+            self._begin(*waiting.popleft())
+        else:
+            if waiting and self._may_begin():
+                self._again = self._loop.call_soon(self._work)
+        if self.closed:
+            return
+        full = len(waiting) >= _MOST_WAITING or len(self._out) > _REPLIES
+        if full == self._reading:
+            self._reading = not full
+            if full:
+                self._loop.remove_reader(self._sock)
+            elif not self._ended:
+                self._loop.add_reader(self._sock, self._readable)
+        if self._ended and not waiting and not self._slots and not self._out:
+            self.close()
+
+    def _may_begin(self) -> bool:
+        return (
+            not self._busy
+            and len(self._slots) < _MOST_WAITING
+            and len(self._out) <= _REPLIES
+            and not self.closed
+        )
+
+    def _end(self) -> None:
+        """The client said its last; it still gets the replies to that."""
+        self._ended = True
+        self._loop.remove_reader(self._sock)
+        self._work()
+
+    def _keep(self, extra: list[tuple[int, int, bytes]]) -> None:
+        """Keep the descriptors that came last, as QEMU does, and close those before them."""
+        for level, kind, data in extra:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._drop_fds()
+                got = array("i")
+                got.frombytes(data[: len(data) - len(data) % got.itemsize])
+                self._fds = tuple(got)
+
+    def _drop_fds(self) -> None:
+        _close(self._fds)
+        self._fds = ()
+
+    # One command.
+
+    def _begin(self, request: Any, fds: tuple[int, ...]) -> None:
+        identity = None
+        if isinstance(request, dict) and "id" in request:
+            identity = encode(request.pop("id")).encode()
+        slot = Slot(identity, fds)
+        if not (isinstance(request, dict) and "exec-oob" in request):
+            self._slots.append(slot)
+        if isinstance(request, MalformedError):
+            self.refuse(slot, str(request))
+        elif not isinstance(request, dict):
+            self.refuse(slot, "QMP input must be a JSON object")
+        elif "exec-oob" in request and not (self.negotiated and self.oob):
+            self._slots.append(slot)
+            self.refuse(slot, "QMP input member 'exec-oob' is unexpected")
+        elif "exec-oob" in request and "execute" in request:
+            self.refuse(slot, "QMP input can't have both 'execute' and 'exec-oob'")
+        else:
+            command = request.get("execute", request.get("exec-oob"))
+            if not isinstance(command, str):
+                self.forward(slot, request)  # QEMU has its own words for what is no command
+            elif not self.negotiated or command == "qmp_capabilities":
+                self._negotiate(slot, command, request)
+            else:
+                self._guard.begin(self, slot, command, request)
+
+    def _negotiate(self, slot: Slot, command: str, request: dict[str, Any]) -> None:
+        if command != "qmp_capabilities":
+            words = "Expecting capabilities negotiation with 'qmp_capabilities'"
+            self.refuse(slot, words, "CommandNotFound")
+            return
+        if self.negotiated:
+            words = "Capabilities negotiation is already complete, command ignored"
+            self.refuse(slot, words, "CommandNotFound")
+            return
+        fault = self._unavailable(request)
+        if fault:
+            self.refuse(slot, fault)
+            return
+        self.oob = bool(request.get("arguments", {}).get("enable"))
+        self.negotiated = True
+        self.answer(slot, return_reply({}, slot.identity))
+
+    def _unavailable(self, request: dict[str, Any]) -> str:
+        """Return what is wrong with a qmp_capabilities, in QEMU's words, '' where nothing is."""
+        strange = next((name for name in request if name not in ("execute", "arguments")), None)
+        if strange is not None:
+            return f"QMP input member '{strange}' is unexpected"
+        arguments = request.get("arguments", {})
+        if not isinstance(arguments, dict):
+            return "QMP input member 'arguments' must be an object"
+        strange = next((name for name in arguments if name != "enable"), None)
+        if strange is not None:
+            return f"Parameter '{strange}' is unexpected"
+        enable = arguments.get("enable", [])
+        if not isinstance(enable, list):
+            return "Invalid parameter type for 'enable', expected: array"
+        for name in enable:
+            if name not in self._guard.monitor.capabilities:
+                return f"Parameter 'enable' does not accept value '{name}'"
+        return ""
+
+    def forward(self, slot: Slot, request: dict[str, Any]) -> None:
+        """Send a request on to QEMU; its reply takes the slot."""
+        fds, slot.fds = slot.fds, ()
+        if not fds and request.get("execute") in _TAKES_DESCRIPTOR:
+            # Never asked of QEMU: it might still hold one of another client.
+            self.refuse(slot, "No file descriptor supplied via SCM_RIGHTS")
+            return
+        if not request:
+            self.refuse(slot, "QMP input lacks member 'execute'")
+            return
+        body = encode(request)[:-1].encode()
+        oob = "exec-oob" in request
+        call = Call(body, lambda core: self._answered(slot, core), self._lost, self._wants, fds, oob)
+        self._guard.monitor.submit(call)
+
+    def _answered(self, slot: Slot, core: bytes) -> None:
+        if not self.closed:
+            tail = b', "id": %b}\r\n' % slot.identity if slot.identity is not None else b"}\r\n"
+            self.answer(slot, b"{" + core + tail)
+
+    def _lost(self) -> None:
+        """QEMU ended: the guard closes all its clients."""
+
+    def _wants(self) -> bool:
+        return not self.closed
+
+    # Out.
+
+    def refuse(self, slot: Slot, description: str, error_class: str = "GenericError") -> None:
+        """Answer a command with an error; descriptors that came with it are closed."""
+        _close(slot.fds)
+        self.answer(slot, error_reply(description, error_class, slot.identity))
+
+    def answer(self, slot: Slot, line: bytes) -> None:
+        """Fill a slot; send what is complete up to the first that is not. An out-of-band reply goes at once."""
+        slots = self._slots
+        if slots and slots[0] is slot:
+            slots.popleft()
+            self.send(line)
+            while slots and slots[0].line is not None:
+                self.send(slots.popleft().line or b"")
+        elif slot in slots:
+            slot.line = line
+        else:
+            self.send(line)
+        if (self._waiting or self._ended) and self._again is None and not self.closed:
+            self._again = self._loop.call_soon(self._work)
+
+    def hold(self) -> None:
+        """Begin no further in-band command until `go_on`: one has to be looked into first."""
+        self._busy = True
+
+    def go_on(self) -> None:
+        """Take up the commands that waited."""
+        self._busy = False
+        if not self.closed and self._again is None:
+            self._work()
+
+    def event(self, line: bytes) -> None:
+        """Send an event, unless the client lets too much lie."""
+        if not self.negotiated:
+            return
+        if len(self._out) > _EVENTS:
+            self.dropped_events += 1
+        else:
+            self.send(line)
+
+    def send(self, line: bytes) -> None:
+        """Send a line, now or when the client reads on."""
+        if self.closed:
+            return
+        if self._out:
+            self._out += line
+            if len(self._out) > _REPLIES:
+                self._guard.weigh()
+            return
+        try:
+            sent = self._sock.send(line)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        if sent < len(line):
+            self._out += line[sent:]
+            self.stuck_since = self._loop.time()
+            self._loop.add_writer(self._sock, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(memoryview(self._out)[:_CHUNK])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        del self._out[:sent]
+        self.stuck_since = self._loop.time()
+        if not self._out:
+            self.stuck_since = None
+            self._loop.remove_writer(self._sock)
+        if self._again is None:
+            self._work()
+
+    def close(self) -> None:
+        """End the connection and forget what is under way."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._drop_fds()
+        if self._again is not None:
+            self._again.cancel()
+        for _, fds in self._waiting:
+            _close(fds)
+        self._waiting.clear()
+        self._slots.clear()
+        self._out.clear()
+        self._guard.left(self)
+
+
+def _parsed(message: bytes) -> Any:
+    try:
+        return parse(message)
+    except MalformedError as fault:
+        return fault
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
