@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "protect a guest: choose the platform, apply every consequence, write the result",
     "check": "say where guests do not hold to their limitation",
     "run": "start a guest from its plan",
+    "guard": "a QMP server before QEMU's own that keeps a running guest to its limitation",
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
     "explain": "a rule by its code, or an error text of QEMU, KVM, libvirt or the firmware",
 }
