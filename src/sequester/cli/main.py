@@ -17,6 +17,8 @@ COMMANDS = {
     "run": "start a guest from its plan",
     "guard": "a QMP server before QEMU's own that keeps a running guest to its limitation",
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
+    "verify": "whether evidence is real, current, and from the guest that was meant",
+    "show": "every field of evidence, and what it means",
     "explain": "a rule by its code, or an error text of QEMU, KVM, libvirt or the firmware",
 }
 """Command → one line of help. Each is a module of this package with `add(parser)` and `run(arguments) -> int`."""
