@@ -1,4 +1,4 @@
-"""`sequester explain`: a rule by its code, or an error text and what to do about it."""
+"""`sequester explain`: a rule or a criterion of evidence by its code, or an error text and what to do about it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def _list_rules(as_json: bool) -> int:
 
 
 def _rule(code: str, as_json: bool) -> int:
+    if code.upper().startswith("EV"):
+        return _criterion(code, as_json)
     from sequester.rules.catalogue import rule
 
     found = rule(code)
@@ -60,6 +62,25 @@ def _rule(code: str, as_json: bool) -> int:
     else:
         from sequester.report.page import page
 
+        print(page(found, coloured=coloured()))
+    return 0
+
+
+def _criterion(code: str, as_json: bool) -> int:
+    import json
+
+    from sequester.evidence.criteria import CRITERIA, criterion
+    from sequester.report.criterion import page, told_of
+
+    found = criterion(code)
+    if found is None:
+        known = ", ".join(each.code for each in CRITERIA)
+        raise InputError(
+            f"there is no criterion '{code}'", code="criterion.unknown", remedy=f"known are: {known}"
+        )
+    if as_json:
+        print(json.dumps({"schema": "sequester-criterion/1", **told_of(found)}, indent=2))
+    else:
         print(page(found, coloured=coloured()))
     return 0
 

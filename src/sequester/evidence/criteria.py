@@ -134,3 +134,8 @@ GUEST_DATA = Criterion(
 
 CRITERIA = tuple(value for value in list(vars().values()) if isinstance(value, Criterion))
 """All of them, by code."""
+
+
+def criterion(code: str) -> Criterion | None:
+    """Return the criterion with a code, in whatever case, or None."""
+    return next((each for each in CRITERIA if each.code == code.upper()), None)

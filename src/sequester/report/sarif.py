@@ -45,7 +45,7 @@ def replacements(document: Document, findings: Sequence[Finding]) -> dict[Findin
     """
     found: dict[Finding, Replacement] = {}
     before = document.edited(()).text
-    if not _is_file(document.name):
+    if not is_file(document.name):
         return found
     for finding in [finding for finding in findings if finding.fix][:_MOST_FIXES]:
         written = document.edited(finding.fix)
@@ -67,7 +67,7 @@ def report(checked: Checked, fixes: Mapping[Finding, Replacement] | None = None)
     run = {
         "tool": {"driver": {**_driver(), "rules": [_rule(rule) for rule in rules]}},
         "columnKind": "unicodeCodePoints",
-        "artifacts": [{"location": _artifact(name)} for name, _ in checked if _is_file(name)],
+        "artifacts": [{"location": artifact(name)} for name, _ in checked if is_file(name)],
         "results": results,
     }
     return json.dumps({"$schema": SCHEMA, "version": VERSION, "runs": [run]}, indent=2) + "\n"
@@ -89,10 +89,10 @@ def _rules(checked: Checked) -> list[Rule]:
 def _rule(rule: Rule) -> dict[str, Any]:
     told: dict[str, Any] = {
         "id": rule.code,
-        "name": _pascal(rule.title),
+        "name": pascal(rule.title),
         "shortDescription": {"text": rule.title},
-        "fullDescription": {"text": _cut(rule.why)},
-        "help": {"text": _cut(f"{rule.broken} {rule.remedy}"), "markdown": markdown(rule)},
+        "fullDescription": {"text": cut(rule.why)},
+        "help": {"text": cut(f"{rule.broken} {rule.remedy}"), "markdown": markdown(rule)},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {"tags": ["security", "confidential-computing"], "precision": "very-high"},
     }
@@ -126,14 +126,14 @@ def _message(finding: Finding) -> str:
     if finding.part is not None and finding.part.type and (label := finding.part.label()) not in text:
         text = f"{label}: {text}"
     remedy = finding.remedy[:1].upper() + finding.remedy[1:]
-    return _cut(" ".join(f"{said.rstrip('.')}." for said in (text, remedy) if said))
+    return cut(" ".join(f"{said.rstrip('.')}." for said in (text, remedy) if said))
 
 
 def _location(name: str, finding: Finding) -> dict[str, Any]:
     part = finding.part
     found: dict[str, Any] = {}
-    if _is_file(name):
-        found["physicalLocation"] = {"artifactLocation": _artifact(name)}
+    if is_file(name):
+        found["physicalLocation"] = {"artifactLocation": artifact(name)}
         if part is not None and part.line:
             region: dict[str, Any] = {"startLine": part.line}
             if part.spelled:
@@ -149,7 +149,7 @@ def _fix(name: str, finding: Finding, new: Replacement) -> dict[str, Any]:
     replacement: dict[str, Any] = {"deletedRegion": region}
     if new.text:
         replacement["insertedContent"] = {"text": new.text}
-    change = {"artifactLocation": _artifact(name), "replacements": [replacement]}
+    change = {"artifactLocation": artifact(name), "replacements": [replacement]}
     return {
         "description": {"text": finding.change or finding.remedy or finding.found},
         "artifactChanges": [change],
@@ -185,23 +185,25 @@ def _fingerprint(name: str, finding: Finding) -> str:
     return hashlib.sha256("\0".join(said).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
-def _is_file(name: str) -> bool:
+def is_file(name: str) -> bool:
     """Tell whether a document is a file, and neither standard input, an argument vector nor a libvirt domain."""
     return not name.startswith(("<", "libvirt:"))
 
 
-def _artifact(name: str) -> dict[str, Any]:
+def artifact(name: str) -> dict[str, Any]:
     """Return where a file is, as a URI: relative for a relative path, so that a root can be put before it."""
     data = name.removeprefix("./").encode(errors="surrogateescape")
     path = "".join(chr(byte) if chr(byte) in _SAFE else f"%{byte:02X}" for byte in data)
     return {"uri": f"file://{path}" if name.startswith("/") else path}
 
 
-def _pascal(title: str) -> str:
+def pascal(title: str) -> str:
+    """Return a title as a rule's name."""
     words = re.findall(r"[A-Za-z0-9]+", title)
     return "".join(word[:1].upper() + word[1:] for word in words)[:120] or "Rule"
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Return text on one line, of a length that viewers show."""
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

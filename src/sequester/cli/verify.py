@@ -1,0 +1,189 @@
+"""`sequester verify`: whether evidence is real, current, and from the guest that was meant."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sequester.cli.arguments import add_host, coloured, the_host
+from sequester.cli.output import say, write_out
+from sequester.errors import InputError
+from sequester.evidence.collateral import Collateral
+from sequester.evidence.files import read_collateral, read_evidence, read_file
+from sequester.evidence.policy import Policy
+from sequester.verifying import policy_of_plan, verify
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+    from sequester.evidence.appraisal import Appraisal
+
+_LARGEST_POLICY = 1 << 20
+_MOST_DATA = 64
+_EPILOG = """\
+examples:
+  sequester verify report.bin --collateral certificates/
+  sequester verify report.bin --collateral certificates/ --guest web.toml --report-data 00112233
+  sequester verify quote.dat --policy policy.toml --collateral collateral.json --at 2026-03-01T12:00
+  sequester run --simulate sev-snp --evidence DIR web.toml; sequester verify DIR/report.bin --collateral DIR \
+--trust-simulated
+
+What evidence is, is found out by looking. Without a policy, guests that may be debugged or moved, revoked or unknown
+keys, out-of-date platforms and simulated evidence are refused. exit status: 0 all accepted, 4 evidence refused,
+2 something could not be read.
+"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = _EPILOG
+    parser.add_argument("evidence", nargs="+", metavar="EVIDENCE", help="a file, or - for standard input")
+    parser.add_argument(
+        "--policy", metavar="F", help="what is asked of it, in TOML: see examples/policy.toml"
+    )
+    parser.add_argument(
+        "--guest",
+        metavar="GUEST",
+        help="it must come from this guest: .toml, .xml, .args, libvirt:NAME, or behind --",
+    )
+    parser.add_argument("--limit", metavar="auto|NAME", help="the guest's platform, as for `plan`")
+    add_host(parser)
+    parser.add_argument(
+        "--report-data",
+        metavar="HEX|FILE",
+        help="what the evidence must carry: at most 64 bytes, padded with zeros",
+    )
+    parser.add_argument(
+        "--collateral",
+        action="append",
+        default=[],
+        metavar="DIR|FILE",
+        help="certificates, revocation lists, the vendor's tables; may be given several times",
+    )
+    parser.add_argument(
+        "--at", metavar="TIME", help="verify as at this time: 2026-03-01, 2026-03-01T12:00+01:00 (now)"
+    )
+    parser.add_argument(
+        "--trust-simulated", action="store_true", help="accept evidence under a simulated root"
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json", "sarif", "ear"), default="text", help="how to report (text)"
+    )
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
+    )
+    parser.add_argument(
+        "--ear-key", metavar="F", help="sign the EAR with this key (P-256 or P-384), as a JWT"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the report there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify every piece of evidence; 4 with any refused, 2 with any that could not be read."""
+    now = the_time(arguments.at)
+    policy, platform = the_policy(arguments)
+    collateral = the_collateral(arguments)
+    key = _ear_key(arguments)
+    appraisals: list[Appraisal] = []
+    unread: dict[str, str] = {}
+    for name in arguments.evidence:
+        shown = "<stdin>" if name == "-" else name
+        try:
+            appraisals.append(verify(read_evidence(name), policy, collateral, now, shown, platform))
+        except InputError as error:
+            say(f"sequester: {error}")
+            unread[shown] = str(error)
+    if appraisals or arguments.format == "json":
+        write_out(_report(arguments, appraisals, unread, now, key), arguments.output)
+    if unread:
+        return 2
+    return 0 if all(appraisal.accepted for appraisal in appraisals) else 4
+
+
+def the_policy(arguments: argparse.Namespace) -> tuple[Policy, str]:
+    """Return the policy that was asked for, and the platform that evidence must be of, '' where any will do."""
+    from sequester.evidence.policy_file import read_policy
+
+    policy = Policy()
+    if arguments.policy is not None:
+        policy = read_policy(read_file(arguments.policy, _LARGEST_POLICY), arguments.policy)
+    if arguments.report_data is not None:
+        policy = replace(policy, report_data=_report_data(arguments.report_data))
+    if arguments.trust_simulated:
+        policy = replace(policy, simulated=True)
+    if arguments.guest is None and not arguments.guest_argv:
+        return policy, ""
+    from sequester.cli.arguments import the_guest
+    from sequester.planning import make_plan
+
+    plan = make_plan(the_guest(arguments), arguments.limit, the_host(arguments))
+    return policy_of_plan(plan, policy), plan.limitation.name
+
+
+def the_collateral(arguments: argparse.Namespace) -> Collateral:
+    """Return what was handed in."""
+    return Collateral(read_collateral(arguments.collateral))
+
+
+def the_time(said: str | None) -> datetime:
+    """Return the time of the verification. Raises InputError for what is no time; without a zone it is UTC."""
+    if said is None:
+        return datetime.now(UTC)
+    try:
+        time = datetime.fromisoformat(said)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"'{said[:40]}' is no time", code="usage.time", remedy="2026-03-01 or 2026-03-01T12:00:00+01:00"
+        ) from None
+
+
+def _report_data(said: str) -> bytes:
+    """Return bytes in hex, or those of a file."""
+    try:
+        found = bytes.fromhex(said)
+    except ValueError:
+        found = read_file(said, _LARGEST_POLICY)
+    if len(found) > _MOST_DATA:
+        raise InputError(
+            f"report data has at most {_MOST_DATA} bytes, not {len(found)}",
+            code="usage.report-data",
+            remedy="give a digest of it, as the guest did",
+        )
+    return found
+
+
+def _ear_key(arguments: argparse.Namespace) -> EllipticCurvePrivateKey | None:
+    if arguments.ear_key is None:
+        return None
+    from sequester.report.appraisal_ear import read_key
+
+    if arguments.format != "ear":
+        raise InputError("--ear-key signs an EAR only", code="usage.ear-key", remedy="add --format ear")
+    return read_key(read_file(arguments.ear_key, _LARGEST_POLICY), arguments.ear_key)
+
+
+def _report(
+    arguments: argparse.Namespace,
+    appraisals: list[Appraisal],
+    unread: dict[str, str],
+    now: datetime,
+    key: EllipticCurvePrivateKey | None,
+) -> str:
+    if arguments.format == "json":
+        from sequester.report.appraisal_json import report as as_json
+
+        return as_json(appraisals, now, unread)
+    if arguments.format == "sarif":
+        from sequester.report.appraisal_sarif import report as as_sarif
+
+        return as_sarif(appraisals)
+    if arguments.format == "ear":
+        from sequester.report.appraisal_ear import report as as_ear
+
+        return as_ear(appraisals, now, key)
+    from sequester.report.appraisal_text import report as as_text
+
+    return as_text(appraisals, arguments.output is None and coloured())
