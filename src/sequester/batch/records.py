@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from sequester.errors import InputError, printable
+from sequester.evidence.files import files_below, read_evidence
 from sequester.evidence.recognise import LARGEST
 
 LONGEST_LINE = LARGEST * 4 // 3 + (1 << 16)
 """Bytes of a line: the largest evidence in base64, and what stands around it."""
 LARGEST_REPORT_DATA = 64
 LONGEST_NAME = 1024
+_REPORT = "outblob"
 _KEYS = frozenset({"name", "evidence", "report_data"})
 
 
@@ -33,16 +33,13 @@ class Record:
 
 
 def from_paths(paths: Iterable[str]) -> Iterator[Record]:
-    """Yield the files, and every file below the folders, in order of name; a name with a dot in front is left out."""
+    """Yield the files, and every file below the folders, in order of name; a name with a dot in front is left out.
+
+    A folder that a kernel's report is in (Linux configfs-tsm) is one piece of evidence.
+    """
     for path in paths:
-        if not os.path.isdir(path):
-            yield _read(path)
-            continue
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                if not name.startswith("."):
-                    yield _read(os.path.join(folder, name))
+        for name in files_below(path, _REPORT):
+            yield _read(name)
 
 
 def from_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
@@ -104,16 +101,6 @@ def record_of(told: dict[str, Any], where: str) -> Record:
 
 def _read(path: str) -> Record:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            kind = os.fstat(descriptor).st_mode
-            if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
-                return Record(path, fault=("evidence.unreadable", f"{path}: this is no file"))
-            os.set_blocking(descriptor, True)
-            data = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        return Record(path, fault=("evidence.unreadable", f"{path}: this cannot be read: {why}"))
-    if len(data) > LARGEST:
-        return Record(path, fault=("evidence.size", f"{path}: more than {LARGEST >> 20} MiB"))
-    return Record(path, data)
+        return Record(path, read_evidence(path))
+    except InputError as error:
+        return Record(path, fault=(error.code, str(error)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sequester.cli.arguments import add_host, coloured, the_host
 from sequester.cli.output import say, write_out
 from sequester.errors import InputError
 from sequester.evidence.collateral import Collateral
-from sequester.evidence.files import read_collateral, read_evidence, read_file
+from sequester.evidence.files import files_below, read_collateral, read_evidence, read_file
 from sequester.evidence.policy import Policy
 from sequester.verifying import policy_of_plan, verify
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
 _LARGEST_POLICY = 1 << 20
 _MOST_DATA = 64
+_MOST_JOBS = 1024
 _EPILOG = """\
 examples:
   sequester verify report.bin --collateral certificates/
   sequester verify report.bin --collateral certificates/ --guest web.toml --report-data 00112233
+  sequester verify --format jsonl evidence/ < /dev/null
+  sequester verify --format jsonl - < evidence.jsonl       {"evidence": BASE64, "report_data": HEX} in each line
   sequester verify quote.dat --policy policy.toml --collateral collateral.json --at 2026-03-01T12:00
   sequester run --simulate sev-snp --evidence DIR web.toml; sequester verify DIR/report.bin --collateral DIR \
 --trust-simulated
@@ -39,7 +43,9 @@ keys, out-of-date platforms and simulated evidence are refused. exit status: 0 a
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument("evidence", nargs="+", metavar="EVIDENCE", help="a file, or - for standard input")
+    parser.add_argument(
+        "evidence", nargs="+", metavar="EVIDENCE", help="a file, a folder of files, or - for standard input"
+    )
     parser.add_argument(
         "--policy", metavar="F", help="what is asked of it, in TOML: see examples/policy.toml"
     )
@@ -69,13 +75,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--trust-simulated", action="store_true", help="accept evidence under a simulated root"
     )
     parser.add_argument(
-        "--format", choices=("text", "json", "sarif", "ear"), default="text", help="how to report (text)"
+        "--format",
+        choices=("text", "json", "jsonl", "sarif", "ear"),
+        default="text",
+        help="how to report (text); jsonl: a line each as they come, and standard input is read as JSON lines",
     )
     parser.add_argument(
         "--json", action="store_const", const="json", dest="format", help="the same as --format json"
     )
     parser.add_argument(
         "--ear-key", metavar="F", help="sign the EAR with this key (P-256 or P-384), as a JWT"
+    )
+    parser.add_argument(
+        "--jobs", type=jobs, metavar="N", help="with jsonl: processes that verify (one for each core)"
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there")
 
@@ -85,10 +97,15 @@ def run(arguments: argparse.Namespace) -> int:
     now = the_time(arguments.at)
     policy, platform = the_policy(arguments)
     collateral = the_collateral(arguments)
+    if arguments.format == "jsonl":
+        from sequester.batch.appraise import Held
+        from sequester.cli.verify_lines import run as run_lines
+
+        return run_lines(arguments, Held(policy, collateral, now, platform))
     key = _ear_key(arguments)
     appraisals: list[Appraisal] = []
     unread: dict[str, str] = {}
-    for name in arguments.evidence:
+    for name in chain.from_iterable(files_below(path, "outblob") for path in arguments.evidence):
         shown = "<stdin>" if name == "-" else name
         try:
             appraisals.append(verify(read_evidence(name), policy, collateral, now, shown, platform))
@@ -138,6 +155,15 @@ def the_time(said: str | None) -> datetime:
         raise InputError(
             f"'{said[:40]}' is no time", code="usage.time", remedy="2026-03-01 or 2026-03-01T12:00:00+01:00"
         ) from None
+
+
+def jobs(said: str) -> int:
+    """Return a number of processes. Raises InputError for what is none."""
+    if not said.isdecimal() or not 0 < int(said) <= _MOST_JOBS:
+        raise InputError(
+            f"'{said[:40]}' is no number of jobs", code="usage.jobs", remedy=f"1 to {_MOST_JOBS}"
+        )
+    return int(said)
 
 
 def _report_data(said: str) -> bytes:

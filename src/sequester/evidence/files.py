@@ -48,7 +48,7 @@ def read_collateral(paths: Iterable[str]) -> tuple[bytes, ...]:
     found: list[bytes] = []
     total = 0
     for path in paths:
-        for name in _files(path):
+        for name in files_below(path):
             found.append(read_file(name, LARGEST_DOCUMENT))
             total += len(found[-1])
             if total > MOST_BYTES or len(found) > MOST_DOCUMENTS:
@@ -61,11 +61,19 @@ def read_collateral(paths: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def _files(path: str) -> Iterator[str]:
+def files_below(path: str, whole: str = "") -> Iterator[str]:
+    """Yield a path that is no folder, or every regular file below it in order of name, without hidden ones.
+
+    A folder with a file called `whole` is yielded itself.
+    """
     if not os.path.isdir(path):
         yield path
         return
     for folder, folders, names in os.walk(path):
+        if whole and whole in names:
+            folders.clear()
+            yield folder
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             inside = os.path.join(folder, name)
