@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,8 +60,8 @@ def report(milan: Chip) -> bytes:
 
 
 @pytest.fixture
-def app(milan: Chip) -> Iterator[Any]:
-    yield make(milan)
+def app(milan: Chip) -> Any:
+    return make(milan)
 
 
 def make(milan: Chip, limits: Limits | None = None, **asked: Any) -> Any:

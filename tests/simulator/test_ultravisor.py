@@ -33,7 +33,7 @@ def test_an_image_opens_on_each_of_its_machines() -> None:
 
 
 def test_an_image_for_another_machine_is_refused_as_kvm_says_it() -> None:
-    with pytest.raises(UltravisorError, match="KVM_PV_SET_SEC_PARMS.*header rc 108 rrc 5"):
+    with pytest.raises(UltravisorError, match=r"KVM_PV_SET_SEC_PARMS.*header rc 108 rrc 5"):
         opened(secure_image([OTHER], SECRETS))
 
 
@@ -49,7 +49,7 @@ def test_a_changed_bit_in_the_header_closes_it(at: int, bit: int) -> None:
 def test_a_changed_page_is_found_at_the_end(page: int) -> None:
     damaged = bytearray(IMAGE)
     damaged[FIRST + page * PAGE + 5] ^= 1
-    with pytest.raises(UltravisorError, match="KVM_PV_VERIFY.*rc 102 rrc 1b"):
+    with pytest.raises(UltravisorError, match=r"KVM_PV_VERIFY.*rc 102 rrc 1b"):
         opened(bytes(damaged))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -54,7 +54,7 @@ class Told:
 
 def appraise(
     records: Iterable[Record], held: Held, tell: Callable[[Appraisal], dict[str, Any]], jobs: int
-) -> Iterator[Told]:
+) -> Generator[Told, None, None]:
     """Yield the result of every record, in order. `tell` makes of an appraisal what is written as JSON."""
     yield from in_order(records, partial(_parcel, held, tell), jobs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ _hired: Callable[[list[Any]], list[Any]] | None = None
 
 def in_order(
     items: Iterable[Item], work: Callable[[list[Item]], list[Result]], jobs: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield the result of every item, in the order of the items.
 
     `work` takes some items and returns as many results; with one job it is called here, else in `jobs` processes.

@@ -19,6 +19,7 @@ COMMANDS = {
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
     "verify": "whether evidence is real, current, and from the guest that was meant",
     "show": "every field of evidence, and what it means",
+    "serve": "the answers of verify, over HTTP",
     "explain": "a rule by its code, or an error text of QEMU, KVM, libvirt or the firmware",
 }
 """Command → one line of help. Each is a module of this package with `add(parser)` and `run(arguments) -> int`."""
