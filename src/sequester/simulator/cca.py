@@ -76,8 +76,8 @@ class SimulatedCca:
             raise GuestError("this guest has no evidence", code="simulator.evidence", why=self._unmeasured)
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-        platform = self._identity.key("cca-platform", "secp384r1")
-        realm = self._identity.key("cca-realm", "secp384r1")
+        platform = self._identity.curve_key("cca-platform", "secp384r1")
+        realm = self._identity.curve_key("cca-realm", "secp384r1")
         tokens = self._tokens(report_data.ljust(64, b"\0"), platform, realm)
         public = platform.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         return {"token.cbor": tokens, "platform-key.pem": public}

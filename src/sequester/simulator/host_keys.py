@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from sequester.measure.host_key import IBM
 from sequester.simulator.certificates import Issuer, Subject, pem
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 def host_key(identity: Identity) -> EllipticCurvePrivateKey:
     """Return the machine's private key, on P-521."""
-    return cast("EllipticCurvePrivateKey", identity.key("s390-host", "secp521r1"))
+    return identity.curve_key("s390-host", "secp521r1")
 
 
 def documents(identity: Identity, now: datetime) -> Mapping[str, bytes]:
     """Return the host key document and what it is checked with, by file name."""
     from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 
-    root = Issuer(Subject("SIMULATED root", below=1), identity.key("s390-root", "rsa4096"), SHA256())
+    root = Issuer(Subject("SIMULATED root", below=1), identity.rsa_key("s390-root"), SHA256())
     signer = Issuer(
         Subject(
             IBM,
@@ -37,7 +37,7 @@ def documents(identity: Identity, now: datetime) -> Mapping[str, bytes]:
             state="New York",
             locality="Poughkeepsie",
         ),
-        identity.key("s390-signing", "rsa4096"),
+        identity.rsa_key("s390-signing"),
         SHA512(),
     )
     machine = Subject(

@@ -49,15 +49,15 @@ def chip(identity: Identity, product: str, now: datetime) -> Chip:
 
     root = Issuer(
         Subject(f"SIMULATED ARK-{product}", "Engineering", 1),
-        identity.key(f"snp-ark-{product.lower()}", "rsa4096"),
+        identity.rsa_key(f"snp-ark-{product.lower()}"),
         SHA384(),
     )
     middle = Issuer(
         Subject(f"SIMULATED SEV-{product}", "Engineering", 0),
-        identity.key(f"snp-ask-{product.lower()}", "rsa4096"),
+        identity.rsa_key(f"snp-ask-{product.lower()}"),
         SHA384(),
     )
-    key = identity.key(f"snp-vcek-{product.lower()}", "secp384r1")
+    key = identity.curve_key(f"snp-vcek-{product.lower()}", "secp384r1")
     own = sha512(b"SIMULATED chip" + _public(key)).digest()
     if product == "Turin":
         own = own[:_TURIN_ID].ljust(64, b"\0")

@@ -33,21 +33,21 @@ _P256 = "secp256r1"
 
 def quoting_enclave(identity: Identity, now: datetime) -> QuotingEnclave:
     """Return who signs the platform's quotes."""
-    pck = identity.key("tdx-pck", _P256)
+    pck = identity.curve_key("tdx-pck", _P256)
     root, platform = _root(identity), _platform(identity)
     chain = pem(
         platform.issue(Subject("SIMULATED Intel SGX PCK Certificate", extensions={_SGX: _pck()}), pck, now),
         root.issue(platform.subject, platform.key, now),
         root.own(now),
     )
-    attestation = identity.key("tdx-attestation", _P256)
+    attestation = identity.curve_key("tdx-attestation", _P256)
     return QuotingEnclave(attestation, pck, chain, CPUSVN, _MRENCLAVE, _MRSIGNER)
 
 
 def collateral(identity: Identity, now: datetime) -> Mapping[str, bytes]:
     """Return the documents that a quote of this platform is verified with, by file name."""
     root, platform = _root(identity), _platform(identity)
-    key = identity.key("tdx-tcb-signing", _P256)
+    key = identity.curve_key("tdx-tcb-signing", _P256)
     signing = root.issue(Subject("SIMULATED Intel SGX TCB Signing"), key, now)
     return {
         "tcb_info.json": _signed(key, "tcbInfo", _tcb_info(now)),
@@ -61,14 +61,16 @@ def collateral(identity: Identity, now: datetime) -> Mapping[str, bytes]:
 def _root(identity: Identity) -> Issuer:
     from cryptography.hazmat.primitives.hashes import SHA256
 
-    return Issuer(Subject("SIMULATED Intel SGX Root CA", below=1), identity.key("tdx-root", _P256), SHA256())
+    return Issuer(
+        Subject("SIMULATED Intel SGX Root CA", below=1), identity.curve_key("tdx-root", _P256), SHA256()
+    )
 
 
 def _platform(identity: Identity) -> Issuer:
     from cryptography.hazmat.primitives.hashes import SHA256
 
     subject = Subject("SIMULATED Intel SGX PCK Platform CA", below=0)
-    return Issuer(subject, identity.key("tdx-platform-ca", _P256), SHA256())
+    return Issuer(subject, identity.curve_key("tdx-platform-ca", _P256), SHA256())
 
 
 def _signed(key: EllipticCurvePrivateKey, name: str, told: Mapping[str, Any]) -> bytes:
