@@ -43,10 +43,10 @@ def octets(smallest: int, largest: int | None = None) -> Read:
 
     def read(value: Any) -> bytes:
         try:
-            found = bytes.fromhex(value) if isinstance(value, str) else b""
+            found = bytes.fromhex(value) if isinstance(value, str) else None
         except ValueError:
-            found = b""
-        if not isinstance(value, str) or not smallest <= len(found) <= most:
+            found = None
+        if found is None or not smallest <= len(found) <= most:
             raise ValueError(f"{size} bytes in hex")
         return found
 

@@ -48,6 +48,7 @@ def tcb(version: int, product: str) -> dict[str, int]:
     return {name: value for name, value in told.items() if value or not name.startswith("reserved")}
 
 
+@lru_cache(maxsize=4096)
 def spelled(version: int, product: str) -> str:
     """Return a TCB_VERSION for a message."""
     return ", ".join(f"{name} {value}" for name, value in tcb(version, product).items())

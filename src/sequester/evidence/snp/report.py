@@ -40,6 +40,7 @@ POLICY_ONE = 1 << 17
 PLATFORM_BITS = 0xBF
 """Bits of PLATFORM_INFO that have a meaning: 0 to 5 and 7."""
 _FLAG_BITS = 0x1F
+_ZEROS_18B, _ZEROS_208, _ZEROS_330 = bytes(21), bytes(152), bytes(368)
 
 
 class Report(NamedTuple):
@@ -124,14 +125,12 @@ def parse(data: bytes, where: str) -> Evidence:
 
 def _check(report: Report, where: str) -> None:
     """Refuse what must be zero and is not, and numbers that have no meaning."""
-    old = report.version < 3
-    zeros = report.reserved_18b, report.reserved_208, report.reserved_330
     if (
         report.reserved_4c
-        or any(zeros[0])
-        or any(zeros[1])
-        or any(zeros[2])
-        or (old and (report.family or report.model or report.stepping))
+        or report.reserved_18b != _ZEROS_18B
+        or report.reserved_208 != _ZEROS_208
+        or report.reserved_330 != _ZEROS_330
+        or (report.version < 3 and (report.family or report.model or report.stepping))
         or report.current_version[3]
         or report.committed_version[3]
         or (report.version < 5 and (report.launch_mitigations or report.current_mitigations))

@@ -105,7 +105,7 @@ def _size(name: str, value: int | bytes) -> int:
 
 
 def _on(value: int, bits: Mapping[str, int]) -> dict[str, bool]:
-    return {name: bool(value >> bit & 1) for name, bit in bits.items()}
+    return {name: value >> bit & 1 == 1 for name, bit in bits.items()}
 
 
 def _said(value: int, bits: Mapping[str, int]) -> str:
