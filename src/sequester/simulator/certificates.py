@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.padding import PSS
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.hashes import HashAlgorithm
+    from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
     from cryptography.x509 import Certificate, KeyUsage, Name
 
     Key = EllipticCurvePrivateKey | RSAPrivateKey
@@ -60,7 +60,7 @@ class Issuer:
 
     subject: Subject
     key: Key
-    hash: HashAlgorithm
+    hash: SHA256 | SHA384 | SHA512
 
     def issue(self, subject: Subject, key: Key, now: datetime) -> Certificate:
         """Return a certificate for a key, valid from a day before `now` for ten years."""

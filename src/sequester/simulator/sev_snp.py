@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sequester.errors import GuestError, InputError
 from sequester.measure import id_block
+from sequester.simulator import migration
 from sequester.simulator.platform import Forward, Handler, QmpError
 from sequester.simulator.snp_report import Report
 
@@ -25,6 +26,8 @@ API = (1, 58, 3)
 """Firmware version and build that is played: major, minor, build."""
 PLATFORM_INFO = 1 << 0 | 1 << 2 | 1 << 5
 """SMT on, ECC memory, no aliased memory (ABI table 24)."""
+BLOCKED = "SEV-SNP: Migration is not implemented"
+"""target/i386/sev.c, from the first run on."""
 GENOA = 0xA10F11
 """CPUID 1 EAX of the processor that is played where the guest names none."""
 
@@ -64,6 +67,7 @@ class SimulatedSnp:
         self.state = "uninit"
         self.notes: tuple[str, ...] = ()
         self.handlers: Mapping[str, Handler] = {
+            **migration.handlers(lambda: BLOCKED if self.state == "running" else ""),
             "cont": self._cont,
             "query-sev": self._query,
             "query-sev-launch-measure": self._no_measurement,
