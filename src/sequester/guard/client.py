@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 from array import array
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sequester.guard.monitor import Call
@@ -29,6 +31,10 @@ _REPLIES = 1 << 16
 """Bytes that a client has not read, from which on it gets no further replies begun."""
 _EVENTS = 1 << 18
 """Bytes that a client has not read, from which on it gets no events."""
+_PATIENCE = 30.0
+"""Seconds that a client may leave its replies unread."""
+_FOR_COMMAND = 5.0
+"""Seconds that a descriptor is kept for the command it is for."""
 _MOST_FDS = 16  # QEMU chardev/char-socket.c, TCP_MAX_FDS
 _RIGHTS = socket.CMSG_SPACE(_MOST_FDS * 4)
 _ENDS = (b"}", b"}\n", b"}\r\n")
@@ -63,6 +69,7 @@ class Client:
         self._sock = sock
         self._framer = Framer()
         self._fds: tuple[int, ...] = ()
+        self._fds_since = 0.0
         self._waiting: deque[tuple[Any, tuple[int, ...]]] = deque()
         self._slots: deque[Slot] = deque()
         self._out = bytearray()
@@ -93,11 +100,15 @@ class Client:
         if not data:
             self._end()
             return
+        whole = None
         if not self._framer.held and data.endswith(_ENDS):
             whole = self._whole(data)
-            if whole is not None:
-                self._take(whole)
-                return
+        if whole is not None:
+            self._take(whole)
+        else:
+            self._take_apart(data)
+
+    def _take_apart(self, data: bytes) -> None:
         for message in self._framer.feed(data):
             self._take(message if isinstance(message, MalformedError) else _parsed(message))
             if self.closed:
@@ -121,9 +132,7 @@ class Client:
                 self._begin(request, fds)
                 return
             if self._fds and request.get("execute") in _TAKES_DESCRIPTOR:
-                # QEMU takes the first and closes the rest.
-                fds, self._fds = self._fds[:1], self._fds[1:]
-                self._drop_fds()
+                fds, self._fds = self._fds, ()
         self._waiting.append((request, fds))
         if self._again is None:
             self._work()
@@ -160,19 +169,29 @@ class Client:
         )
 
     def _end(self) -> None:
-        """The client said its last; it still gets the replies to that."""
+        """The client said its last; one that still listens gets the replies to that."""
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        if poll.poll(0):  # it closed its other half too
+            self.close()
+            return
         self._ended = True
         self._loop.remove_reader(self._sock)
         self._work()
 
     def _keep(self, extra: list[tuple[int, int, bytes]]) -> None:
-        """Keep the descriptors that came last, as QEMU does, and close those before them."""
+        """Keep the descriptor that came last, for the command that takes it; close all others.
+
+        QEMU takes the first of several and closes the rest.
+        """
         for level, kind, data in extra:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._drop_fds()
                 got = array("i")
                 got.frombytes(data[: len(data) - len(data) % got.itemsize])
-                self._fds = tuple(got)
+                self._fds = tuple(got[:1])
+                self._fds_since = self._loop.time()
+                _close(got[1:])
 
     def _drop_fds(self) -> None:
         _close(self._fds)
@@ -345,6 +364,16 @@ class Client:
         if self._again is None:
             self._work()
 
+    def sweep(self, now: float) -> None:
+        """Close what leaves its replies unread, and a descriptor that no command came for.
+
+        That descriptor may be the other end of this very connection, which would then never end.
+        """
+        if self.stuck_since is not None and now - self.stuck_since > _PATIENCE:
+            self.close()
+        elif self._fds and now - self._fds_since > _FOR_COMMAND:
+            self._drop_fds()
+
     def close(self) -> None:
         """End the connection and forget what is under way."""
         if self.closed:
@@ -371,7 +400,7 @@ def _parsed(message: bytes) -> Any:
         return fault
 
 
-def _close(fds: tuple[int, ...]) -> None:
+def _close(fds: Iterable[int]) -> None:
     for fd in fds:
         with contextlib.suppress(OSError):
             os.close(fd)

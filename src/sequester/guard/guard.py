@@ -33,8 +33,6 @@ _MOST_OF_ONE = 256
 """Connections, of all processes and of one."""
 _MOST_HELD = 64 << 20
 """Bytes that are held for all clients together; beyond it the one with the most is dropped."""
-_PATIENCE = 30.0
-"""Seconds that a client may leave its replies unread."""
 _SWEEP = 5.0
 _PAUSE = 0.2
 """Seconds without accepting anybody when no file descriptor is left."""
@@ -290,8 +288,7 @@ class Guard:
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
         now = self.loop.time()
         for client in list(self._clients.values()):
-            if client.stuck_since is not None and now - client.stuck_since > _PATIENCE:
-                client.close()
+            client.sweep(now)
 
     def weigh(self) -> None:
         """Drop the client that holds the most when all together hold too much."""

@@ -37,6 +37,7 @@ def name_of(line: str) -> str:
     """Return what a command line asks for: ``xp``, ``info registers``, '' for an empty line.
 
     As QEMU reads it (monitor/hmp.c, `get_command_name`): spaces are skipped, and a name ends at a space or a slash.
+    A slash with nothing before it is no name in QEMU either.
     """
     name, rest = _word(line)
     if name != "info":
@@ -55,4 +56,4 @@ def is_harmless(name: str) -> bool:
 def _word(text: str) -> tuple[str, str]:
     text = text.lstrip(_SPACES)
     word = "".join(takewhile(lambda char: char != "/" and char not in _SPACES, text))
-    return word, text[len(word) :]
+    return (word, text[len(word) :]) if word or not text else (text[0], text[1:])

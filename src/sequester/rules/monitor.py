@@ -55,7 +55,8 @@ def _status(arguments: Arguments, situation: Situation) -> str:
 
 def _protection_made(arguments: Arguments, _situation: Situation) -> str:
     kind = arguments.get("qom-type")
-    return f"{kind} made after the start protects nothing" if kind in object_types() else ""
+    known = isinstance(kind, str) and kind in object_types()
+    return f"{kind} made after the start protects nothing" if known else ""
 
 
 def _protection_removed(arguments: Arguments, situation: Situation) -> str:
