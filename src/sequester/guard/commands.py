@@ -40,3 +40,16 @@ HARMLESS = frozenset(
 
 QUESTION = "query-"
 """How the commands begin that only ask; those pass even when nobody knows them."""
+
+HARMLESS_OBJECTS = frozenset(
+    """
+    acpi-generic-initiator acpi-generic-port authz-list authz-list-file authz-simple can-bus can-host-socketcan
+    colo-compare cryptodev-backend cryptodev-backend-builtin cryptodev-vhost-user filter-buffer filter-dump
+    filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux iommufd iothread
+    main-loop memory-backend-file memory-backend-memfd memory-backend-memfd-private memory-backend-ram
+    memory-backend-shm pr-manager-helper rng-builtin rng-egd rng-random secret secret_keyring thread-context
+    throttle-group tls-cipher-suites tls-creds-anon tls-creds-psk tls-creds-x509
+    """.split()  # noqa: SIM905
+)
+"""Types that `object-add` may make, as far as no other rule is about them (memory backends). Not among them are
+the objects that show the screen or take the guest's state away (dbus-display, dbus-vmstate)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sequester.errors import GuestError, InputError, RefusedError
@@ -26,7 +27,7 @@ async def discovered(
     `limit` names the platform; without it QEMU must name a protection object of a known one. Raises RefusedError when
     there is none, InputError when QEMU has another than `limit`, GuestError when its answers are none.
     """
-    arch = _text(await execute("query-target", None), "arch")
+    arch = await _arch(execute)
     machine = str(await _property(execute, "/machine", "type") or "").removesuffix("-machine")
     path = await _property(execute, "/machine", LIMITATION_PROPERTIES[0])
     if not path:
@@ -38,6 +39,8 @@ async def discovered(
         arch, machine, kind, identity, {k: v for k, v in properties.items() if v is not None}
     )
     found = resolve(guest)
+    if found is not None and not arch:
+        guest = replace(guest, arch=found.architectures[0])
     if found is None:
         raise RefusedError(
             f"nothing is known of QEMU's protection object '{kind}'",
@@ -61,13 +64,27 @@ def _told(arch: str, machine: str, version: Version, limit: str | None, unknown:
             remedy="name the platform with --limit to guard it all the same, as in a simulation",
         )
     platform = named(limit)
-    if arch not in platform.architectures:
+    if arch and arch not in platform.architectures:
         raise InputError(
             f"{platform.title} is not for {arch}",
             code="guard.platform",
             remedy=f"it is for {', '.join(platform.architectures)}",
         )
-    return Rulebook(platform(), running_guest(arch, machine, platform.name, ""), version, "", unknown)
+    return Rulebook(
+        platform(),
+        running_guest(arch or platform.architectures[0], machine, platform.name, ""),
+        version,
+        "",
+        unknown,
+    )
+
+
+async def _arch(execute: Execute) -> str:
+    """Return QEMU's target, '' from a QEMU that has not made its machine yet (-preconfig)."""
+    try:
+        return _text(await execute("query-target", None), "arch")
+    except QmpError:
+        return ""
 
 
 async def _property(execute: Execute, path: str, name: str) -> Any:

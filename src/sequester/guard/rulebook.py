@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sequester.findings.case import Version
 from sequester.guard import human, plugging
-from sequester.guard.commands import HARMLESS, QUESTION
+from sequester.guard.commands import HARMLESS, HARMLESS_OBJECTS, QUESTION
 from sequester.guard.verdict import ALLOW, Refuse, Verdict
 from sequester.guest.guest import LIMITATION_PROPERTIES, Guest, complete
 from sequester.guest.part import Part
@@ -69,6 +69,9 @@ class Rulebook:
             if found := candidate.found(arguments, situation):
                 return Refuse(candidate, command, found)
         if command in plugging.IMPLIED_KEY:
+            kind = arguments.get("qom-type")
+            if isinstance(kind, str) and kind not in HARMLESS_OBJECTS and self.unknown == "refuse":
+                return Refuse(rule(_NOT_JUDGED), command, f"nobody has judged objects of type '{kind[:60]}'")
             return plugging.judge(command, arguments, self.guest, self.limitation, self.version)
         return ALLOW if self._known(command) else Refuse(rule(_NOT_JUDGED), command, "nobody has judged it")
 

@@ -32,6 +32,8 @@ _MUST_BE = {
 """Properties that may be set to this only, at run time; None: never."""
 _MEMORY = ("pc-dimm", "virtio-mem", "nvdimm", "virtio-pmem")
 _WRITERS = ("loader", "guest-loader")
+_MONITORS = "monitor-"
+_OPENERS = ("qtest", "x-remote-object")
 _DISPLAYS = ("vnc", "spice", "@dbus-display")
 _CGS_DOC = "https://www.qemu.org/docs/master/system/confidential-guest-support.html"
 _SEV_DOC = "https://www.qemu.org/docs/master/system/i386/amd-memory-encryption.html"
@@ -65,10 +67,17 @@ def _protection_removed(arguments: Arguments, situation: Situation) -> str:
 
 
 def _another_monitor(arguments: Arguments, _situation: Situation) -> str:
-    protocol = arguments.get("protocol")
+    protocol, kind = arguments.get("protocol"), arguments.get("qom-type")
+    if isinstance(kind, str) and kind.startswith(_MONITORS):
+        return f"{kind[:60]} is another monitor"
     if not isinstance(protocol, str) or protocol in _DISPLAYS:
         return ""
     return f"'{protocol[:60]}' is no display, and may be a monitor"
+
+
+def _opens_memory(arguments: Arguments, _situation: Situation) -> str:
+    kind = arguments.get("qom-type")
+    return f"{kind} reads and writes it for whoever connects" if kind in _OPENERS else ""
 
 
 def _undone(arguments: Arguments, situation: Situation) -> str:
@@ -279,8 +288,8 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         "The protection object taken away or added later",
         Severity.ERROR,
         why="Protection is set up once, when the guest is launched.",
-        broken="QEMU 7.2, 10.0 and 11.1 make a second protection object at run time without a word, and nothing uses "
-        "it. The one in use they refuse to delete: \"object '...' is in use, can not be deleted\".",
+        broken="QEMU 7.2, 10.0 and 11.1 make a second protection object at run time without a word, and nothing "
+        "uses it.",
         remedy="start the guest with the object that it should have",
         references=(_CGS_DOC,),
         limits=_READ,
@@ -293,7 +302,8 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         "The protection object deleted",
         Severity.ERROR,
         why="Nothing may take the guest's protection away while it runs.",
-        broken="QEMU refuses by itself while the machine uses it: \"object '...' is in use, can not be deleted\".",
+        broken="QEMU 7.2, 10.0 and 11.1 delete it without a word although the machine names it (tried before the "
+        "machine was made, with -preconfig).",
         remedy="end the guest",
         limits=_READ,
         commands=("object-del",),
@@ -305,8 +315,10 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         "A setting that undoes the protection",
         Severity.ERROR,
         why="What the guest was started with holds for its life.",
-        broken="QEMU 7.2, 10.0 and 11.1 take merge=true and dump=true for a memory backend at run time and act on it "
-        "at once (madvise); most other properties they refuse once the device is realized.",
+        broken="QEMU 7.2, 10.0 and 11.1 take merge=true for a memory backend at run time and call "
+        "madvise(MADV_MERGEABLE) at once (strace). They let the machine's confidential-guest-support be pointed at another object too, and "
+        "mem-merge be turned on for what is plugged in later. iommu_platform of a device that exists they refuse to "
+        "change.",
         remedy="leave it as it is",
         limits=_READ,
         commands=("qom-set",),
@@ -380,12 +392,26 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         "A connection to a monitor that nobody guards",
         Severity.ERROR,
         why="Whoever reaches another monitor of the same QEMU is held to nothing.",
-        broken="add_client hands a connection not only to a display but to any socket chardev that has none, by its "
-        "id; a monitor may be on that (QEMU monitor/qmp-cmds.c, qmp_add_client).",
-        remedy="connect to displays alone: vnc, spice or @dbus-display",
+        broken="With QEMU 7.2, 10.0 and 11.1 add_client hands a connection not only to a display but to any socket "
+        "chardev that has none, by its id, and a monitor on that chardev then greets; with 11.1 chardev-add and "
+        "object-add monitor-qmp make a new one (all tried).",
+        remedy="connect to the guard again; it serves many clients",
         limits=_READ,
-        commands=("add_client",),
+        commands=("add_client", "object-add"),
         look=_another_monitor,
+        from_start=True,
+    ),
+    MonitorRule(
+        "SQ918",
+        "An object that opens the guest's memory",
+        Severity.ERROR,
+        why="What serves the guest's memory to another process gives away all that is not encrypted.",
+        broken="QEMU 7.2, 10.0 and 11.1 make an object qtest at run time, on any chardev and with any accelerator: "
+        "whoever connects there reads and writes memory and ports by line (tried).",
+        remedy="do without it",
+        limits=_READ,
+        commands=("object-add",),
+        look=_opens_memory,
         from_start=True,
     ),
 )
