@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,12 +22,12 @@ _ORDER = int(
 
 
 @pytest.fixture(params=["Milan", "Genoa", "Turin"])
-def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Vendor:
     """A vendor whose root is pinned for the length of a test."""
     made = Vendor(request.param, simulated=False)
     monkeypatch.setattr(signing, "_PINS", frozenset({fingerprint(made.ark)}))
     monkeypatch.setattr(signing, "_chains", signing._Chains())
-    yield made
+    return made
 
 
 def appraise(

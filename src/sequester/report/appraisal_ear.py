@@ -148,7 +148,7 @@ def _vector(appraisal: Appraisal) -> dict[str, int]:
     if _outcome(appraisal, (criteria.SIMULATED,)) is Outcome.FAILED:
         found["hardware"] = _UNTRUSTED
     elif appraisal.simulated:
-        found["hardware"] = found["runtime-opaque"] = _WARNING
+        found |= {name: max(found.get(name, 0), _WARNING) for name in ("hardware", "runtime-opaque")}
     return found
 
 
