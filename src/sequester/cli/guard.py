@@ -80,8 +80,6 @@ async def _guard(arguments: argparse.Namespace, teller: _Teller) -> int:
                 "QEMU refuses to be asked", code="qmp.answer", where=arguments.qmp, why=error.description
             ) from None
         guard = Guard(rules, monitor, journal=teller.noted)
-        said: list[str] = []
-        guard.watch(lambda event, data: said.append(event) if event == "SHUTDOWN" and not said else None)
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
@@ -96,7 +94,7 @@ async def _guard(arguments: argparse.Namespace, teller: _Teller) -> int:
             teller.tell("stopped", "stopped; QEMU runs on, and nobody guards its monitor")
             return 0
         why = ended.result()
-        if not said:
+        if not monitor.shut_down:
             raise GuestError("QEMU is gone", code="qemu.ended", where=arguments.qmp, why=why)
         teller.tell("ended", "QEMU has ended")
         return 0

@@ -28,6 +28,7 @@ _GREETING_SECONDS = 10.0
 _MOST_REPLY = 64 << 20
 _CHUNK = 1 << 18
 _NONSENSE = "QEMU sent something else than QMP"
+_SHUTDOWN = b'"event": "SHUTDOWN"'
 _TAIL = re.compile(rb', "id": (\d+)\}\s*\Z')
 _HEAD = re.compile(rb'\A\{"id": (\d+), ')
 
@@ -62,13 +63,15 @@ class Monitor:
     """The connection, greeted and negotiated.
 
     `greeting` is QEMU's first line as it came, `capabilities` what it offers, `version` its release. `ended` is done
-    when QEMU is gone or talks nonsense. `on_event` gets each event's line.
+    when QEMU is gone or talks nonsense, `shut_down` true from when QEMU says that it ends. `on_event` gets each event's
+    line.
     """
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self.greeting = b""
         self.capabilities: tuple[str, ...] = ()
         self.version: Version = ()
+        self.shut_down = False
         self.on_event: Callable[[bytes], None] = lambda line: None
         self.ended: asyncio.Future[str] = loop.create_future()
         self._sock = sock
@@ -235,9 +238,14 @@ class Monitor:
         if found is not None:
             self._answer(int(found[1]), line[found.end() : line.rindex(b"}")])
         elif line.startswith(b'{"timestamp": '):
-            self.on_event(line.rstrip() + b"\r\n")
+            self._tell(line.rstrip() + b"\r\n")
         else:
             self._take_unusual(line)
+
+    def _tell(self, line: bytes) -> None:
+        if _SHUTDOWN in line:
+            self.shut_down = True
+        self.on_event(line)
 
     def _take_unusual(self, line: bytes) -> None:
         """A message that is laid out as no QEMU does it, or that is none."""
@@ -248,7 +256,7 @@ class Monitor:
             return
         number = message.pop("id", None)
         if "event" in message:
-            self.on_event(encode(message).encode() + b"\r\n")
+            self._tell(encode(message).encode() + b"\r\n")
         elif isinstance(number, int) and ("return" in message or "error" in message):
             self._answer(number, encode(message)[1:-1].encode())
         elif "error" in message and self._calls:

@@ -316,9 +316,9 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         Severity.ERROR,
         why="What the guest was started with holds for its life.",
         broken="QEMU 7.2, 10.0 and 11.1 take merge=true for a memory backend at run time and call "
-        "madvise(MADV_MERGEABLE) at once (strace). They let the machine's confidential-guest-support be pointed at another object too, and "
-        "mem-merge be turned on for what is plugged in later. iommu_platform of a device that exists they refuse to "
-        "change.",
+        "madvise(MADV_MERGEABLE) at once (strace). They let the machine's confidential-guest-support be pointed at "
+        "another object too, and mem-merge be turned on for what is plugged in later. iommu_platform of a device that "
+        "exists they refuse to change.",
         remedy="leave it as it is",
         limits=_READ,
         commands=("qom-set",),
