@@ -46,7 +46,7 @@ def started(qemu, folder: Path, *words: str):
         stderr=subprocess.PIPE,
     ) as running:
         try:
-            until(lambda: os.path.exists(path) or running.poll() is not None)
+            until(lambda: listens(path) or running.poll() is not None)
             assert running.poll() is None, running.stderr.read()
             yield running, path
         finally:
@@ -64,6 +64,11 @@ async def guarded(qemu, folder: Path, *words: str, limit: str | None = "sev-snp"
             yield guard, str(folder / "q")
         finally:
             guard.close()
+
+
+def listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as knock:
+        return knock.connect_ex(path) == 0
 
 
 def until(seen) -> None:
