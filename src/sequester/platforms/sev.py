@@ -135,6 +135,7 @@ class Sev(HostTrustLimitation):
     measured_launch = True
     measurement = "sequester.measure.methods.sev"
     requirements = "sequester.platforms.sev_requirements:SEV"
+    simulator = "sequester.simulator.sev"
     fault_table = "sequester.platforms.sev_faults"
     references = (
         "AMD Secure Encrypted Virtualization API 0.24 (55766)",
