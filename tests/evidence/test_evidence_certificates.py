@@ -46,6 +46,14 @@ def nested(depth: int) -> bytes:
     return data
 
 
+def odd_name() -> x509.Certificate:
+    """A certificate with an alternative name of a kind that is not supported: an X.400 address."""
+    extension = tlv(0x30, tlv(0xA3, b"\x30\x00"))
+    return issued(
+        VENDOR.ask_name, VENDOR.ask_key, VENDOR.ark_name, VENDOR.ark_key, extensions={"2.5.29.17": extension}
+    )
+
+
 @cache
 def hostile() -> dict[str, bytes]:
     """Documents that look like certificates."""
@@ -59,6 +67,9 @@ def hostile() -> dict[str, bytes]:
         "a length of 4 GiB": b"\x30\x84\xff\xff\xff\xff" + whole[4:],
         "an endless length": b"\x30\x80" + whole[4:],
         "deep": nested(100_000),
+        "version 8": whole.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),
+        "a list of version 6": VENDOR.revocations(2).replace(b"\x02\x01\x01", b"\x02\x01\x05", 1),
+        "a name that nobody has": der(odd_name()),
         "deep in a name": whole.replace(b"SEV-VCEK", nested(4)[:8]),
         "PEM of nothing": b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
         "PEM of junk": b"-----BEGIN CERTIFICATE-----\n" + b"A" * 4000 + b"\n-----END CERTIFICATE-----\n",

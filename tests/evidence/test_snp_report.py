@@ -68,6 +68,14 @@ def test_every_single_flipped_bit_is_refused_for_its_signature_or_its_form() -> 
         assert failed(found) & {"EV101", "EV201"}, bit
 
 
+def test_a_flipped_bit_does_not_hide_a_report_with_certificates() -> None:
+    whole = report(VENDOR) + certificate_table(VENDOR)
+    for bit in (*range(32), *range(0x34 * 8, 0x38 * 8)):
+        data = bytearray(whole)
+        data[bit >> 3] ^= 1 << (bit & 7)
+        assert failed(appraise(bytes(data))) & {"EV101", "EV201"}, bit
+
+
 def test_what_must_be_zero_is_an_error_of_form_that_names_its_offset() -> None:
     for offset in (0x4C, 0x18B, 0x19F, 0x1EB, 0x1EF, 0x1F8, 0x208, 0x29F):
         body = bytearray(report(VENDOR)[:0x2A0])

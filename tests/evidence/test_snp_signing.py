@@ -26,7 +26,6 @@ def vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> V
     """A vendor whose root is pinned for the length of a test."""
     made = Vendor(request.param, simulated=False)
     monkeypatch.setattr(signing, "_PINS", frozenset({fingerprint(made.ark)}))
-    monkeypatch.setattr(signing, "_chains", signing._Chains())
     return made
 
 

@@ -63,7 +63,14 @@ def parse(data: bytes, name: str) -> Papers:
             _ = certificate.subject, certificate.public_key()
         for each in found.lists:
             _ = each.extensions, each.issuer, each.signature_hash_algorithm
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise InputError(
             "this certificate or revocation list cannot be read",
             code="certificate.malformed",

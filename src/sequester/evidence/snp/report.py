@@ -32,6 +32,14 @@ VCEK, VLEK, UNSIGNED = 0, 1, 7
 ECDSA_P384_SHA384 = 1
 
 _BODY = struct.Struct("<IIQ16s16sIIQQII64s48s32s48s48s32s32sQBBB21s64sQ4s4sQQQ152s72s72s368s")
+GUIDS = {
+    "63da758d-e664-4564-adc5-f4b93be8accd": "VCEK",
+    "a8074bc2-a25a-483e-aae6-39c045a0b8a1": "VLEK",
+    "4ab7b379-bbac-4fe4-a02f-05aef327c782": "ASK or ASVK",
+    "c0b406a4-a803-4952-9743-3fb6014cd0ae": "ARK",
+}
+"""What entries of a certificate table are (GHCB 56421, table 8)."""
+TABLE_STARTS = tuple(bytes.fromhex(guid.replace("-", "")) for guid in GUIDS)
 _ENTRY = struct.Struct("<16sII")
 _MOST_CERTIFICATES = 32
 _LARGEST_CERTIFICATE = 64 << 10
@@ -171,7 +179,7 @@ def looks_so(data: bytes) -> bool:
     if len(data) < SIZE:
         return False
     version, algorithm = int.from_bytes(data[:4], "little"), int.from_bytes(data[0x34:0x38], "little")
-    if len(data) == SIZE:
+    if len(data) == SIZE or data.startswith(TABLE_STARTS, SIZE):
         return version in VERSIONS or algorithm == ECDSA_P384_SHA384
     return version in VERSIONS and algorithm == ECDSA_P384_SHA384
 

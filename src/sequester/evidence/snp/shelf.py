@@ -10,30 +10,29 @@ from sequester.errors import InputError
 from sequester.evidence.certificates import papers
 from sequester.evidence.roots import amd
 from sequester.evidence.snp.endorsement import Endorsement, endorsement, is_one
-from sequester.evidence.snp.report import parse_table
+from sequester.evidence.snp.report import TABLE_STARTS, parse_table
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateRevocationList
 
-_GUIDS = (
-    "63da758d-e664-4564-adc5-f4b93be8accd",
-    "a8074bc2-a25a-483e-aae6-39c045a0b8a1",
-    "4ab7b379-bbac-4fe4-a02f-05aef327c782",
-    "c0b406a4-a803-4952-9743-3fb6014cd0ae",
-)
-"""GUIDs of VCEK, VLEK, ASK or ASVK, and ARK in a certificate table (GHCB 56421, table 8)."""
+    from sequester.evidence.certificates import Verdict
+    from sequester.evidence.collateral import Lookup
+
 _SMALL = 32 << 10
-_STARTS = tuple(bytes.fromhex(guid.replace("-", "")) for guid in _GUIDS)
 
 
 @dataclass(slots=True)
 class Shelf:
-    """What was found: signing keys by chip ID (b"" for a VLEK), authorities, revocation lists, and what was no good."""
+    """What was found: signing keys by chip ID (b"" for a VLEK), authorities, revocation lists, and what was no good.
+
+    `verdicts` are those over chains that were found out with it, so that they go when it goes.
+    """
 
     keys: dict[bytes, list[Endorsement]] = field(default_factory=dict)
     authorities: list[Certificate] = field(default_factory=list)
     lists: list[CertificateRevocationList] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    verdicts: dict[tuple[object, ...], tuple[Lookup, Verdict]] = field(default_factory=dict)
 
     def every_key(self) -> list[Endorsement]:
         """Return all signing keys."""
@@ -96,7 +95,7 @@ def shipped() -> Shelf:
 
 
 def _inside(document: bytes) -> list[bytes]:
-    if not document.startswith(_STARTS):
+    if not document.startswith(TABLE_STARTS):
         return [document]
     try:
         return [data for _, data in parse_table(document, "certificate table")]

@@ -10,15 +10,9 @@ from sequester.evidence.field import Field
 from sequester.evidence.snp.demands import GUEST_BITS, PLATFORM_BITS
 from sequester.evidence.snp.endorsement import endorsement
 from sequester.evidence.snp.products import spelled, tcb
-from sequester.evidence.snp.report import SIZE, VLEK, Evidence, Report
+from sequester.evidence.snp.report import GUIDS, SIZE, VLEK, Evidence, Report
 
 _KEYS = {0: "VCEK, the chip's", 1: "VLEK, the cloud provider's", 7: "none: the report is not signed"}
-_NAMES = {
-    "63da758d-e664-4564-adc5-f4b93be8accd": "VCEK",
-    "a8074bc2-a25a-483e-aae6-39c045a0b8a1": "VLEK",
-    "4ab7b379-bbac-4fe4-a02f-05aef327c782": "ASK or ASVK",
-    "c0b406a4-a803-4952-9743-3fb6014cd0ae": "ARK",
-}
 
 
 def claims(evidence: Evidence) -> Mapping[str, Any]:
@@ -42,10 +36,10 @@ def claims(evidence: Evidence) -> Mapping[str, Any]:
         "author-key-digest": report.author_key_digest.hex() if report.author_key_enabled else None,
         "report-id": report.report_id.hex(),
         "chip-id": report.chip_id.hex(),
-        "reported-tcb": tcb(report.reported_tcb, product),
-        "committed-tcb": tcb(report.committed_tcb, product),
-        "current-tcb": tcb(report.current_tcb, product),
-        "launch-tcb": tcb(report.launch_tcb, product),
+        "reported-tcb": dict(tcb(report.reported_tcb, product)),
+        "committed-tcb": dict(tcb(report.committed_tcb, product)),
+        "current-tcb": dict(tcb(report.current_tcb, product)),
+        "launch-tcb": dict(tcb(report.launch_tcb, product)),
         "firmware": _firmware(report.current_version),
         "committed-firmware": _firmware(report.committed_version),
     }
@@ -69,7 +63,7 @@ def _certificates(evidence: Evidence) -> Iterator[Field]:
     """Yield the table whole, and behind it nothing that has bytes of its own: the certificates lie within it."""
     if len(evidence.data) == SIZE:
         return
-    said = "; ".join(f"{_NAMES.get(guid, guid)}: {_about(data)}" for guid, data in evidence.certificates)
+    said = "; ".join(f"{GUIDS.get(guid, guid)}: {_about(data)}" for guid, data in evidence.certificates)
     told = [{"guid": guid, "certificate": data.hex()} for guid, data in evidence.certificates]
     yield Field("certificates", SIZE, evidence.data[SIZE:], told, said)
 

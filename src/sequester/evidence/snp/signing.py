@@ -31,7 +31,8 @@ _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0
 """Order of P-384's group (FIPS 186-4, D.1.2.4): R and S lie between 0 and it."""
 _PINS = frozenset(amd.ARKS.values())
 _WHERE = "SIGNATURE, offset 0x2a0"
-_MOST_KEPT = 4096
+_MOST_KEPT, _LARGEST_KEPT = 4096, 32 << 10
+"""Verdicts that are kept for one set of documents, and bytes of what came with a report whose is."""
 
 
 class Signer(NamedTuple):
@@ -68,7 +69,7 @@ def signed(
         yield from _keyless(report, (*by.own.faults, *by.given.faults))
     else:
         yield _signature(evidence, key)
-        yield from _chains.verdict(key, by, collateral, policy, now).checks
+        yield from _known_verdict(key, by, collateral, policy, now).checks
         yield _binding(report, key)
 
 
@@ -207,42 +208,22 @@ def _named(key: Endorsement) -> str:
     return f"the VCEK of {key.product or 'chip'} {key.chip_id[:8].hex()}…"
 
 
-class _Chains:
-    """Verdicts over chains, kept while they hold."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[object, Verdict]] = {}
-
-    def verdict(
-        self,
-        key: Endorsement,
-        by: Signer,
-        collateral: Collateral,
-        policy: Policy,
-        now: datetime,
-    ) -> Verdict:
-        """Return what is known of the chain of a signing key, with the certificates at hand."""
-        # Documents are known by identity, and kept with the verdict so that it stays theirs.
-        known = (
-            key.der,
-            by.enclosed,
-            id(collateral.documents),
-            collateral.lookup,
-            policy.revocation,
-            policy.simulated,
-        )
-        found = self._kept.get(known)
-        if found is not None and found[1].holds_at(now):
-            return found[1]
-        made = _verdict(key, (by.own, by.given, shipped()), collateral.lookup, policy, now)
-        if made.good:
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            self._kept[known] = collateral.documents, made
-        return made
-
-
-_chains = _Chains()
+def _known_verdict(
+    key: Endorsement, by: Signer, collateral: Collateral, policy: Policy, now: datetime
+) -> Verdict:
+    """Return what is known of the chain of a signing key, with the certificates at hand."""
+    lookup, kept = collateral.lookup, by.given.verdicts
+    # A lookup is known by identity, and kept with the verdict so that no other one takes its place.
+    known = key.der, by.enclosed, id(lookup), policy.revocation, policy.simulated
+    found = kept.get(known)
+    if found is not None and found[1].holds_at(now):
+        return found[1]
+    made = _verdict(key, (by.own, by.given, shipped()), lookup, policy, now)
+    if made.good and sum(map(len, by.enclosed)) <= _LARGEST_KEPT:
+        if len(kept) >= _MOST_KEPT:
+            kept.clear()
+        kept[known] = lookup, made
+    return made
 
 
 def _verdict(
