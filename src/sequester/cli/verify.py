@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from sequester.cli.arguments import add_host, coloured, the_host
+from sequester.cli.arguments import add_host, coloured
 from sequester.cli.output import say, write_out
 from sequester.errors import InputError
 from sequester.evidence.collateral import Collateral
@@ -121,10 +121,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def the_policy(arguments: argparse.Namespace) -> tuple[Policy, str]:
     """Return the policy that was asked for, and the platform that evidence must be of, '' where any will do."""
-    from sequester.evidence.policy_file import read_policy
-
     policy = Policy()
     if arguments.policy is not None:
+        from sequester.evidence.policy_file import read_policy
+
         policy = read_policy(read_file(arguments.policy, _LARGEST_POLICY), arguments.policy)
     if arguments.report_data is not None:
         policy = replace(policy, report_data=_report_data(arguments.report_data))
@@ -132,7 +132,7 @@ def the_policy(arguments: argparse.Namespace) -> tuple[Policy, str]:
         policy = replace(policy, simulated=True)
     if arguments.guest is None and not arguments.guest_argv:
         return policy, ""
-    from sequester.cli.arguments import the_guest
+    from sequester.cli.arguments import the_guest, the_host
     from sequester.planning import make_plan
 
     plan = make_plan(the_guest(arguments), arguments.limit, the_host(arguments))

@@ -8,20 +8,9 @@ from __future__ import annotations
 
 from sequester.platforms.limitation import Demands, HostTrustLimitation, Libvirt, Limits, MigrationBlock
 from sequester.platforms.property import Bit, Boolean, Bytes, Property, Text, Unsigned
+from sequester.platforms.snp_policy_bits import POLICY_BITS
 
-POLICY = (
-    Bit(16, "smt", "the guest may run on a host with SMT"),
-    Bit(17, "reserved-one", "must be one"),
-    Bit(18, "migration-agent", "a migration agent may be bound to the guest"),
-    Bit(19, "debug", "the host may debug the guest"),
-    Bit(20, "single-socket", "the guest may run on a single-socket host only"),
-    Bit(21, "cxl", "CXL devices may be populated"),
-    Bit(22, "aes-256-xts", "memory must be encrypted with AES-256-XTS"),
-    Bit(23, "no-rapl", "running average power limit must be off"),
-    Bit(24, "ciphertext-hiding", "ciphertext must be hidden from the host"),
-    Bit(25, "no-page-swap", "guest memory may not be swapped or moved"),
-)
-"""SNP firmware ABI 1.58, table 9. Bits 0-7 and 8-15 are the least ABI version, minor and major."""
+POLICY = tuple(Bit(*each) for each in POLICY_BITS)
 
 
 class SevSnp(HostTrustLimitation):

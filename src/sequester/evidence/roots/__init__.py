@@ -6,9 +6,9 @@ not its pin is not used. A certificate that is pinned but not shipped is as good
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from hashlib import sha256
-from importlib.resources import files
 
 from sequester.errors import InputError
 
@@ -20,7 +20,8 @@ def shipped(name: str, pin: str) -> bytes | None:
     `pin` is its SHA-256 in hex. Raises InputError for a file that was changed.
     """
     try:
-        data = files(__package__).joinpath(name).read_bytes()
+        with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
+            data = file.read()
     except FileNotFoundError:
         return None
     if sha256(data).hexdigest() != pin:

@@ -14,7 +14,7 @@ from sequester.evidence.policy import Policy
 from sequester.evidence.policy_keys import Key, Read, flag, number, octets, some, table, word
 from sequester.evidence.snp.products import COMPONENTS, spelled, tcb
 from sequester.evidence.snp.report import VLEK, Report
-from sequester.platforms.sev_snp import POLICY as POLICY_BITS
+from sequester.platforms.snp_policy_bits import POLICY_BITS
 
 PLATFORM = "sev-snp"
 PLATFORM_BITS = {
@@ -27,7 +27,7 @@ PLATFORM_BITS = {
     "tio": 7,
 }
 """PLATFORM_INFO, ABI table 24."""
-GUEST_BITS = {bit.name: bit.number for bit in POLICY_BITS if bit.name != "reserved-one"}
+GUEST_BITS = {name: number for number, name, _ in POLICY_BITS if name != "reserved-one"}
 _DEBUG, _AGENT = GUEST_BITS["debug"], GUEST_BITS["migration-agent"]
 _NO_AGENT = b"\xff" * 32
 _LARGEST = 1 << 64
