@@ -23,8 +23,8 @@ def random(size: int) -> bytes:
 
 
 def plan_of(command: str, limit: str) -> Plan:
-    """Return the plan of a command line."""
-    return make_plan(from_argv(command.split()), limit)
+    """Return the plan of a command line, in which a zero stands for a space that does not separate."""
+    return make_plan(from_argv([word.replace("\0", " ") for word in command.split()]), limit)
 
 
 def platform_of(command: str, limit: str, folder: Path) -> SimulatedPlatform:

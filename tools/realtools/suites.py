@@ -58,6 +58,7 @@ SUITES = (
             "libvirt-daemon",
             "libvirt-daemon-driver-qemu",
             "libvirt-clients",
+            "libvirt-clients-qemu",  # virt-qemu-sev-validate
             "libxml2-utils",  # xmllint, which libvirt's own virt-xml-validate runs
         ),
     ),
