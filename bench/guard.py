@@ -25,7 +25,10 @@ from pathlib import Path
 ROUNDS, WARM = 3000, 300
 CLIENTS, SECONDS = 200, 5.0
 MANY, MOST_SECONDS = 1_000_000, 240.0
-_GREETING = b'{"QMP": {"version": {"qemu": {"micro": 2, "minor": 1, "major": 11}, "package": ""}, "capabilities": ["oob"]}}\r\n'
+_GREETING = (
+    b'{"QMP": {"version": {"qemu": {"micro": 2, "minor": 1, "major": 11}, "package": ""}, '
+    b'"capabilities": ["oob"]}}\r\n'
+)
 _COMMAND = b'{"execute": "query-status", "id": 7}\n'
 _ID = re.compile(rb', "id": (\d+)')
 
@@ -105,7 +108,7 @@ def flood(path: str, clients: int, enough: Callable[[int, float], bool]) -> tupl
         while not enough(done, time.monotonic() - start):
             for key, _ in selector.select():
                 sock = key.fileobj  # type: ignore[assignment]
-                done += sock.recv(4096).count(b"\n")
+                done += sock.recv(4096).count(b'"return"')
                 sock.sendall(_COMMAND)
         return done, time.monotonic() - start
 
@@ -135,8 +138,22 @@ def process(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
 def guarded(folder: Path, name: str, *server: str) -> Iterator[tuple[str, str, int]]:
     """Run a server twice, once behind a guard: paths of the one without and of the guard, and the guard's process."""
     direct, behind, front = (str(folder / f"{name}-{which}") for which in ("direct", "behind", "front"))
-    mine = (sys.executable, "-m", "sequester", "guard", "--qmp", behind, "--listen", front, "--limit", "sev-snp")
-    with process(*(word.format(direct) for word in server)), process(*(word.format(behind) for word in server)):
+    mine = (
+        sys.executable,
+        "-m",
+        "sequester",
+        "guard",
+        "--qmp",
+        behind,
+        "--listen",
+        front,
+        "--limit",
+        "sev-snp",
+    )
+    with (
+        process(*(word.format(direct) for word in server)),
+        process(*(word.format(behind) for word in server)),
+    ):
         client(direct).close()
         while not os.path.exists(behind):
             time.sleep(0.02)

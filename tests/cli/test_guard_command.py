@@ -64,6 +64,7 @@ def qemu(folder: Path, properties: dict, *, then: str = "", greeting: bytes | No
     try:
         yield path
     finally:
+        listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(10)
 

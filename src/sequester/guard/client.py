@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from sequester.guard import negotiation
 from sequester.guard.monitor import Call
 from sequester.guard.wire import Framer, MalformedError, encode, error_reply, parse, return_reply
 
@@ -27,6 +28,10 @@ _TURN = 16
 """Commands of one client that are begun before others have their turn."""
 _MOST_WAITING = 8
 """Commands that one client may have under way, and as many again that wait."""
+_MOST_BYTES = 1 << 18
+"""Bytes of commands that one client may have under way, and as many that wait."""
+_PLAIN = 64
+"""Brackets in a message that need not be looked at one by one before it is read."""
 _REPLIES = 1 << 16
 """Bytes that a client has not read, from which on it gets no further replies begun."""
 _EVENTS = 1 << 18
@@ -70,7 +75,11 @@ class Client:
         self._framer = Framer()
         self._fds: tuple[int, ...] = ()
         self._fds_since = 0.0
-        self._waiting: deque[tuple[Any, tuple[int, ...]]] = deque()
+        self._waiting: deque[tuple[bytes | MalformedError, tuple[int, ...]]] = deque()
+        self._bytes_waiting = 0
+        self._bytes_under_way = 0
+        self._oob_under_way = 0
+        self._weighed = 0
         self._slots: deque[Slot] = deque()
         self._out = bytearray()
         self._busy = False
@@ -83,7 +92,7 @@ class Client:
     @property
     def held(self) -> int:
         """Bytes that the guard holds for this client, about."""
-        return len(self._out) + self._framer.held
+        return len(self._out) + self._framer.held + self._bytes_waiting + self._bytes_under_way
 
     # In.
 
@@ -100,57 +109,71 @@ class Client:
         if not data:
             self._end()
             return
-        whole = None
-        if not self._framer.held and data.endswith(_ENDS):
-            whole = self._whole(data)
-        if whole is not None:
-            self._take(whole)
-        else:
-            self._take_apart(data)
-
-    def _take_apart(self, data: bytes) -> None:
+        if self._is_one_message(data) and not self._waiting and self._may_begin():
+            try:
+                request = parse(data)
+            except MalformedError:
+                pass  # or it is more than one
+            else:
+                self._begin(request, self._descriptor_for(request))
+                return
         for message in self._framer.feed(data):
-            self._take(message if isinstance(message, MalformedError) else _parsed(message))
+            self._take(message)
             if self.closed:
                 return
-        if self._framer.held > _CHUNK:
-            self._guard.weigh()
-
-    def _whole(self, data: bytes) -> Any:
-        """Return what came as one message in one piece, as almost everything does; None where it is not so."""
-        if data[:1] != b"{" or data.count(b"{") > _TURN or b"'" in data or b"[" * _TURN in data:
-            return None
-        try:
-            return parse(data)
-        except MalformedError:
-            return None
-
-    def _take(self, request: Any) -> None:
-        fds: tuple[int, ...] = ()
-        if isinstance(request, dict):
-            if "exec-oob" in request and self.negotiated and self.oob:
-                self._begin(request, fds)
-                return
-            if self._fds and request.get("execute") in _TAKES_DESCRIPTOR:
-                fds, self._fds = self._fds, ()
-        self._waiting.append((request, fds))
+        self._weigh()
         if self._again is None:
             self._work()
 
+    def _is_one_message(self, data: bytes) -> bool:
+        """Tell whether this looks like one message in one piece, as almost everything does."""
+        return (
+            not self._framer.held
+            and data.endswith(_ENDS)
+            and data[:1] == b"{"
+            and data.count(b"{") + data.count(b"[") < _PLAIN
+        )
+
+    def _take(self, message: bytes | MalformedError) -> None:
+        """Put a message in its place; it is read when it is its turn, unless it may overtake."""
+        fds: tuple[int, ...] = ()
+        if isinstance(message, bytes):
+            if self.oob and b"exec-oob" in message and self._oob_under_way < _MOST_WAITING:
+                request = _parsed(message)
+                if isinstance(request, dict) and "exec-oob" in request:
+                    self._begin(request, ())
+                    return
+            if self._fds and (b"getfd" in message or b"add-fd" in message):
+                fds = self._descriptor_for(_parsed(message))
+            self._bytes_waiting += len(message)
+        self._waiting.append((message, fds))
+
+    def _descriptor_for(self, request: Any) -> tuple[int, ...]:
+        """Hand out the descriptor that is kept, where this command takes one."""
+        if not self._fds or not isinstance(request, dict) or request.get("execute") not in _TAKES_DESCRIPTOR:
+            return ()
+        fds, self._fds = self._fds, ()
+        return fds
+
     def _work(self) -> None:
-        """Begin what may begin now, a few at a time; read on when all has begun."""
+        """Begin what may begin now, a few at a time; read on when little waits."""
         self._again = None
         waiting = self._waiting
         for _ in range(_TURN):
             if not waiting or not self._may_begin():
                 break
-            self._begin(*waiting.popleft())
+            message, fds = waiting.popleft()
+            if isinstance(message, bytes):
+                self._bytes_waiting -= len(message)
+                self._begin(_parsed(message), fds)
+            else:
+                self._begin(message, fds)
         else:
             if waiting and self._may_begin():
                 self._again = self._loop.call_soon(self._work)
         if self.closed:
             return
-        full = len(waiting) >= _MOST_WAITING or len(self._out) > _REPLIES
+        full = len(waiting) >= _MOST_WAITING or self._bytes_waiting > _MOST_BYTES or len(self._out) > _REPLIES
         if full == self._reading:
             self._reading = not full
             if full:
@@ -160,11 +183,21 @@ class Client:
         if self._ended and not waiting and not self._slots and not self._out:
             self.close()
 
+    def _weigh(self) -> None:
+        """Have the guard see to it when this client makes it hold much more than when it was last looked at."""
+        held = self.held
+        if held > self._weighed + _CHUNK:
+            self._weighed = held
+            self._guard.weigh()
+        else:
+            self._weighed = min(self._weighed, held)
+
     def _may_begin(self) -> bool:
         return (
             not self._busy
             and len(self._slots) < _MOST_WAITING
             and len(self._out) <= _REPLIES
+            and self._bytes_under_way <= _MOST_BYTES
             and not self.closed
         )
 
@@ -219,46 +252,23 @@ class Client:
             command = request.get("execute", request.get("exec-oob"))
             if not isinstance(command, str):
                 self.forward(slot, request)  # QEMU has its own words for what is no command
-            elif not self.negotiated or command == "qmp_capabilities":
+            elif not self.negotiated or command == negotiation.COMMAND:
                 self._negotiate(slot, command, request)
             else:
                 self._guard.begin(self, slot, command, request)
 
     def _negotiate(self, slot: Slot, command: str, request: dict[str, Any]) -> None:
-        if command != "qmp_capabilities":
-            words = "Expecting capabilities negotiation with 'qmp_capabilities'"
+        if command != negotiation.COMMAND or self.negotiated:
+            words = negotiation.TWICE if self.negotiated else negotiation.FIRST
             self.refuse(slot, words, "CommandNotFound")
             return
-        if self.negotiated:
-            words = "Capabilities negotiation is already complete, command ignored"
-            self.refuse(slot, words, "CommandNotFound")
-            return
-        fault = self._unavailable(request)
+        fault = negotiation.fault(request, self._guard.monitor.capabilities)
         if fault:
             self.refuse(slot, fault)
             return
         self.oob = bool(request.get("arguments", {}).get("enable"))
         self.negotiated = True
         self.answer(slot, return_reply({}, slot.identity))
-
-    def _unavailable(self, request: dict[str, Any]) -> str:
-        """Return what is wrong with a qmp_capabilities, in QEMU's words, '' where nothing is."""
-        strange = next((name for name in request if name not in ("execute", "arguments")), None)
-        if strange is not None:
-            return f"QMP input member '{strange}' is unexpected"
-        arguments = request.get("arguments", {})
-        if not isinstance(arguments, dict):
-            return "QMP input member 'arguments' must be an object"
-        strange = next((name for name in arguments if name != "enable"), None)
-        if strange is not None:
-            return f"Parameter '{strange}' is unexpected"
-        enable = arguments.get("enable", [])
-        if not isinstance(enable, list):
-            return "Invalid parameter type for 'enable', expected: array"
-        for name in enable:
-            if name not in self._guard.monitor.capabilities:
-                return f"Parameter 'enable' does not accept value '{name}'"
-        return ""
 
     def forward(self, slot: Slot, request: dict[str, Any]) -> None:
         """Send a request on to QEMU; its reply takes the slot."""
@@ -271,14 +281,18 @@ class Client:
             self.refuse(slot, "QMP input lacks member 'execute'")
             return
         body = encode(request)[:-1].encode()
-        oob = "exec-oob" in request
-        call = Call(body, lambda core: self._answered(slot, core), self._lost, self._wants, fds, oob)
-        self._guard.monitor.submit(call)
+        oob, size = "exec-oob" in request, len(body)
+        self._bytes_under_way += size
+        self._oob_under_way += oob
 
-    def _answered(self, slot: Slot, core: bytes) -> None:
-        if not self.closed:
-            tail = b', "id": %b}\r\n' % slot.identity if slot.identity is not None else b"}\r\n"
-            self.answer(slot, b"{" + core + tail)
+        def answered(core: bytes) -> None:
+            self._bytes_under_way -= size
+            self._oob_under_way -= oob
+            if not self.closed:
+                tail = b', "id": %b}\r\n' % slot.identity if slot.identity is not None else b"}\r\n"
+                self.answer(slot, b"{" + core + tail)
+
+        self._guard.monitor.submit(Call(body, answered, self._lost, self._wants, fds, oob))
 
     def _lost(self) -> None:
         """QEMU ended: the guard closes all its clients."""
@@ -333,8 +347,7 @@ class Client:
             return
         if self._out:
             self._out += line
-            if len(self._out) > _REPLIES:
-                self._guard.weigh()
+            self._weigh()
             return
         try:
             sent = self._sock.send(line)
