@@ -1,4 +1,4 @@
-"""Makes the pages that come from elsewhere: one a rule, one a criterion of evidence and the platforms from the code, the tour from the README."""
+"""Makes the pages that come from elsewhere: rules, criteria and platforms from the code, the tour from the README."""
 
 from __future__ import annotations
 
