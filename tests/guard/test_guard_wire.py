@@ -47,6 +47,12 @@ def test_what_is_read_is_what_json_says(value) -> None:
     assert parse(encode(value).encode()) == value
 
 
+@given(st.text("ab'\"\\\\", max_size=8))
+def test_any_text_is_read_in_either_quotes(text) -> None:
+    single = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    assert parse(f"[{json.dumps(text)}, {single}]".encode()) == [text, text]
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -1,11 +1,14 @@
 """What is decided about each command, for which platform and when. Nothing here runs or listens."""
 
+from pathlib import Path
+
 import pytest
 from fake_monitor import rules_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sequester.formats.argv_read import read_argv_text
+from sequester.guard import human as human_module
 from sequester.guard.commands import HARMLESS
 from sequester.guard.human import is_harmless, name_of
 from sequester.guard.rulebook import Rulebook, rulebook
@@ -282,6 +285,8 @@ def test_a_guest_that_has_not_switched_over_is_as_free_as_any(command) -> None:
 
 def test_what_outlives_the_switchover_is_refused_before_it() -> None:
     assert human(PV, "gdbserver", engaged=False) == "SQ904"
+    assert human(PV, " gdbserver tcp::1", engaged=False) == "SQ904"
+    assert human(PV, "info registers", engaged=False) == ""
     assert code(PV, "object-del", engaged=False, id="lsec0") == "SQ910"
     assert code(PEF, "migrate", engaged=False) == "SQ901"  # QEMU blocks that from the start
 
@@ -407,3 +412,29 @@ def test_a_guest_as_it_was_planned_gives_the_same_rules() -> None:
     assert code(rules, "object-del", id="p0") == "SQ910"
     verdict = rules.decide("device_add", {"driver": "virtio-net-pci"})
     assert isinstance(verdict, Amend), "a global that could be overruled is not relied on"
+
+
+def test_a_domain_of_libvirt_gives_rules_in_qemus_words() -> None:
+    from sequester.formats.sources import read
+    from sequester.planning import make_plan
+
+    text = (
+        "<domain type='kvm'><name>d</name><memory>1048576</memory><os><type arch='x86_64' machine='q35'>hvm</type></os>"
+        "<devices/></domain>"
+    )
+    plan = make_plan(read(text.encode(), "d.xml"), "sev-snp")
+    rules = rulebook(plan.guest, plan.limitation, (11, 1, 2))
+    assert isinstance(rules.decide("device_add", {"driver": "virtio-net-pci"}), Amend)
+    assert code(rules, "device_add", driver="virtio-net-pci-transitional") == "SQ302"
+    assert code(rules, "memsave") == "SQ903"
+
+
+def test_the_manual_names_every_rule_command_and_harmless_word() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guard.md").read_text(encoding="utf-8")
+    for each in MONITOR_RULES:
+        assert f"| {each.code}: " in text
+        for name in (*each.commands, *each.human):
+            assert f"`{name}`" in text, (each.code, name)
+    listed = text.partition("## The human monitor")[2]
+    for topic in human_module.HARMLESS | human_module.HARMLESS_INFO:
+        assert f"`{topic}`" in listed

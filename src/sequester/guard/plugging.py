@@ -34,7 +34,8 @@ def model(guest: Guest) -> Guest:
     Devices and -global settings are left out: every consequence is then spelled out in the new part itself, whatever
     default or global would have decided it.
     """
-    return replace(guest, parts=tuple(part for part in guest.parts if part.group not in _FORGOTTEN))
+    parts = tuple(part for part in guest.parts if part.group not in _FORGOTTEN)
+    return replace(guest, parts=parts, dialect="qemu")  # in which a monitor speaks, whatever the source was
 
 
 def judge(

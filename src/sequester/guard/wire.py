@@ -19,6 +19,7 @@ MOST_DEPTH = 256
 _OUTSIDE = re.compile(rb"[{}\[\]\"'\n]")
 _IN_QUOTES = {0x22: re.compile(rb'["\\\n]'), 0x27: re.compile(rb"['\\\n]")}
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'", re.S)
+_SPECIAL = re.compile(r'\\.|"', re.S)
 _BACKSLASH, _NEWLINE = 0x5C, 0x0A
 _BLANK = b" \t\r\n"
 
@@ -140,10 +141,9 @@ def parse(message: bytes) -> Any:
 
 def _double_quoted(found: re.Match[str]) -> str:
     """Spell a string of QEMU's dialect as JSON has it."""
-    inner = found[0][1:-1].replace("\\'", "'")
-    if found[0][0] == "'":
-        inner = re.sub(r'(?<!\\)((?:\\\\)*)"', r'\1\\"', inner)
-    return f'"{inner}"'
+    quote, inner = found[0][0], found[0][1:-1]
+    spelled = {"\\'": "'", '"': '\\"' if quote == "'" else '"'}
+    return '"' + _SPECIAL.sub(lambda special: spelled.get(special[0], special[0]), inner) + '"'
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -49,6 +49,13 @@ def _leaving(_arguments: Arguments, situation: Situation) -> str:
     return f"a guest with {limitation.title} cannot leave its machine or be put aside"
 
 
+def _debugs(arguments: Arguments, situation: Situation) -> str:
+    if situation.engaged:
+        return "its registers are its own"
+    line = str(arguments.get("command-line", ""))
+    return "the stub would stay when the guest switches over" if line.split()[:1] == ["gdbserver"] else ""
+
+
 def _status(arguments: Arguments, situation: Situation) -> str:
     if _FIRST_STATUS <= situation.version < _DIES_OF_STATUS:
         return ""
@@ -216,6 +223,7 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
             *("gdbserver", "info registers", "print", "p", "info lapic", "info pic", "i", "o", "mce", "log"),
             *("singlestep", "one-insn-per-tb", "info via"),
         ),
+        look=_debugs,
         from_start=True,
     ),
     MonitorRule(
@@ -266,7 +274,6 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
             *("info virtio-queue-element", "info virtio-queue-status", "info virtio-vhost-queue-status"),
             "info ramblock",
         ),
-        from_start=True,
     ),
     MonitorRule(
         "SQ908",
@@ -285,7 +292,7 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
     ),
     MonitorRule(
         "SQ909",
-        "The protection object taken away or added later",
+        "A protection object made later",
         Severity.ERROR,
         why="Protection is set up once, when the guest is launched.",
         broken="QEMU 7.2, 10.0 and 11.1 make a second protection object at run time without a word, and nothing "
