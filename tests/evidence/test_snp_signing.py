@@ -277,6 +277,14 @@ def test_a_masked_chip_id_is_accepted_with_the_key_that_signed(vendor: Vendor) -
     assert "masked" in the(found, "EV204").found
 
 
+def test_of_several_keys_that_fit_it_is_the_one_that_signed(vendor: Vendor) -> None:
+    others = [der(vendor.vcek(key=ec.generate_private_key(ec.SECP384R1()), serial=n)) for n in range(20, 29)]
+    given = (*others, *vendor.documents(), vendor.revocations())
+    assert appraise(vendor, *given, data=report(vendor, chip_id=bytes(64))).accepted
+    assert appraise(vendor, *given).accepted
+    assert failed(appraise(vendor, *others, *given[-5:])) == ["EV201"]
+
+
 def test_a_report_that_is_not_signed_is_refused(vendor: Vendor) -> None:
     assert failed(appraise(vendor, data=report(vendor, flags=7 << 2 | 2))) == ["EV201"]
     assert failed(appraise(vendor, data=report(vendor, algorithm=2))) == ["EV201"]

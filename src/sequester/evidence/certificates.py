@@ -9,121 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from hashlib import sha256
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sequester.errors import InputError
 from sequester.evidence import criteria
 from sequester.evidence.appraisal import Check, failed, passed, skipped
+from sequester.evidence.papers import common_name, der, describe_subject, fingerprint, papers, read
 from sequester.evidence.policy import Policy
-from sequester.measure.certificates import (
-    Papers,
-    describe,
-    is_whole_and_signed,
-    names_key,
-    parse,
-    signed_by,
-    untimely,
-    weakness,
-)
+from sequester.evidence.revocation import ListAddress, Revocation
+from sequester.measure.certificates import names_key, signed_by, untimely, weakness
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateRevocationList
 
-LARGEST_LIST = 8 << 20
-"""Bytes of one document that is read as a certificate or revocation list."""
-_LARGEST_CERTIFICATE = 64 << 10
+__all__ = [
+    "ListAddress",
+    "Path",
+    "Verdict",
+    "appraise_path",
+    "describe_subject",
+    "find_path",
+    "fingerprint",
+    "is_simulated",
+    "papers",
+    "read",
+]
+
 _LONGEST = 5
 _MOST_SIGNATURES = 64
 """Signatures that are tried to build one chain."""
-_LARGEST_RSA = 8192
-_LARGEST_EXPONENT = 1 << 32
 SIMULATED = "SIMULATED"
 """What the subject of a simulated vendor's root says."""
-
-ListAddress = Callable[["Certificate"], str]
-"""Certificate → where its issuer publishes what it revoked, '' where it publishes nothing."""
-
-
-def papers(documents: Iterable[bytes]) -> tuple[Papers, tuple[str, ...]]:
-    """Return the certificates and revocation lists among documents, and why others that look so were not read."""
-    certificates: list[Certificate] = []
-    lists: list[CertificateRevocationList] = []
-    faults: list[str] = []
-    for number, document in enumerate(documents, 1):
-        if not looks_so(document):
-            continue
-        try:
-            found = read(document)
-        except InputError as error:
-            faults.append(f"document {number}: {error.what}{f' ({error.why})' if error.why else ''}")
-            continue
-        certificates += found.certificates
-        lists += found.lists
-    return Papers(tuple(certificates), tuple(lists)), tuple(faults)
-
-
-def looks_so(document: bytes) -> bool:
-    """Tell whether a document may be a certificate or list: PEM that says so, or a DER sequence."""
-    if document[:1] == b"\x30":
-        return len(document) > 4
-    head = document[: 1 << 16]
-    return b"-----BEGIN CERTIFICATE" in head or b"-----BEGIN X509 CRL" in head
-
-
-def read(document: bytes) -> Papers:
-    """Read one document, strictly. Raises InputError for what is malformed, too large, or has an outsized key."""
-    return _read_small(document) if len(document) <= _LARGEST_CERTIFICATE else _read(document)
-
-
-@lru_cache(maxsize=1024)
-def _read_small(document: bytes) -> Papers:
-    return _read(document)
-
-
-def _read(document: bytes) -> Papers:
-    import warnings
-
-    if len(document) > LARGEST_LIST:
-        raise _malformed(f"{len(document)} bytes are too many")
-    with warnings.catch_warnings():
-        # AMD's and others' certificates of chips have the serial number 0, against RFC 5280.
-        warnings.simplefilter("ignore")
-        found = parse(document, "certificate")
-    for certificate in found.certificates:
-        if why := _outsized(certificate):
-            raise _malformed(why)
-    return found
-
-
-def _outsized(certificate: Certificate) -> str:
-    """Return why a key would take unbounded time to use, or ''."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size > _LARGEST_RSA:
-            return f"its RSA key has {key.key_size} bits, more than {_LARGEST_RSA}"
-        if key.public_numbers().e >= _LARGEST_EXPONENT:
-            return "the exponent of its RSA key is larger than 32 bits"
-    return ""
-
-
-def _malformed(why: str) -> InputError:
-    return InputError("this certificate cannot be used", code="certificate.malformed", why=why)
-
-
-def fingerprint(certificate: Certificate) -> str:
-    """Return the SHA-256 of a certificate's DER in hex, by which roots are pinned."""
-    return sha256(_der(certificate)).hexdigest()
-
-
-def _der(certificate: Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.DER)
 
 
 def is_simulated(root: Certificate) -> bool:
@@ -144,7 +60,7 @@ def find_path(leaf: Certificate, others: Iterable[Certificate], pins: Collection
     """Return the way from a certificate to one whose SHA-256 (hex) is pinned, or to a simulated root."""
     pool: dict[bytes, Certificate] = {}
     for each in others:
-        pool.setdefault(_der(each), each)
+        pool.setdefault(der(each), each)
     search = _Search(tuple(pool.values()), pins)
     found = search.extend((leaf,))
     if found is not None:
@@ -175,7 +91,7 @@ class _Search:
             return None
         named = [each for each in self._pool if each.subject == last.issuer and each not in path]
         if not named:
-            self._note(f"there is no certificate of its issuer '{_common_name(last.issuer)}'")
+            self._note(f"there is no certificate of its issuer '{common_name(last.issuer)}'")
         for issuer in named:
             why = self._unfit(last, issuer, len(path) - 1)
             if why:
@@ -232,21 +148,6 @@ _KNOWN = ("2.5.29.15", "2.5.29.19")
 """Key usage and basic constraints."""
 
 
-def describe_subject(certificate: Certificate) -> str:
-    """Return the common name of a certificate's subject for a message."""
-    return _common_name(certificate.subject)
-
-
-def _common_name(name: object) -> str:
-    from cryptography.x509 import Name
-    from cryptography.x509.oid import NameOID
-
-    assert isinstance(name, Name)
-    for attribute in name.get_attributes_for_oid(NameOID.COMMON_NAME):
-        return str(attribute.value)[:100]
-    return describe(name)[:100]
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is known of a chain. It holds for every time from `since` to before `until` that it `holds` at."""
@@ -285,8 +186,8 @@ def appraise_path(
         why = "the chain leads to no root" if path.fault else "a simulated vendor revokes nothing"
         checks += [skipped(criteria.REVOCATION, why), skipped(criteria.FRESHNESS, why)]
         return Verdict(path, tuple(checks), since, until)
-    revocation = _Revocation(tuple(lists), list_address, lookup, policy, now)
-    checks += revocation.checks(path)
+    revocation = Revocation(tuple(lists), list_address, lookup, policy, now)
+    checks += revocation.checks(path.certificates)
     return Verdict(path, tuple(checks), max(since, revocation.since), min(until, revocation.until))
 
 
@@ -323,100 +224,3 @@ def _validity(path: Path, now: datetime) -> Check:
     return passed(
         criteria.VALIDITY, f"until {first.not_valid_after_utc:%Y-%m-%d} ('{describe_subject(first)}')"
     )
-
-
-class _Revocation:
-    """Asks the issuers' lists for each certificate of a path."""
-
-    def __init__(
-        self,
-        lists: tuple[CertificateRevocationList, ...],
-        address: ListAddress,
-        lookup: Callable[[str], bytes | None],
-        policy: Policy,
-        now: datetime,
-    ) -> None:
-        self._lists = lists
-        self._address = address
-        self._lookup = lookup
-        self._policy = policy
-        self._now = now
-        self.since = datetime.min.replace(tzinfo=UTC)
-        self.until = datetime.max.replace(tzinfo=UTC)
-
-    def checks(self, path: Path) -> tuple[Check, Check]:
-        """Return REVOCATION and FRESHNESS for all but the root."""
-        asked: list[str] = []
-        waived = ""
-        for certificate, issuer in zip(path.certificates, path.certificates[1:], strict=False):
-            address = self._address(certificate)
-            if not address:
-                continue
-            name, by = describe_subject(certificate), describe_subject(issuer)
-            own = self._own(issuer, address)
-            if any(each.get_revoked_certificate_by_serial_number(certificate.serial_number) for each in own):
-                return (
-                    failed(criteria.REVOCATION, f"'{by}' revoked '{name}'", "not revoked", "certificates"),
-                    skipped(criteria.FRESHNESS, "a list that revokes need not be current"),
-                )
-            current = [each for each in own if self._current(each)]
-            if current:
-                newest = max(current, key=lambda each: each.last_update_utc)
-                self._narrow(newest)
-                asked.append(f"'{by}' (list of {newest.last_update_utc:%Y-%m-%d})")
-            elif self._policy.revocation:
-                return self._missing(own, by, address)
-            else:
-                waived = f"there is no current list of '{by}', and the policy asks for none"
-        if waived:
-            return skipped(criteria.REVOCATION, waived), skipped(criteria.FRESHNESS, waived)
-        if not asked:
-            why = "no issuer in this chain publishes a list"
-            return skipped(criteria.REVOCATION, why), skipped(criteria.FRESHNESS, why)
-        until = f"until {self.until:%Y-%m-%d %H:%M} UTC"
-        return passed(criteria.REVOCATION, ", ".join(asked)), passed(criteria.FRESHNESS, until)
-
-    def _own(self, issuer: Certificate, address: str) -> list[CertificateRevocationList]:
-        own = [each for each in self._lists if _is_of(each, issuer)]
-        if not any(self._current(each) for each in own):
-            document = self._lookup(address)
-            if document is not None:
-                found, _ = papers((document,))
-                own += [each for each in found.lists if _is_of(each, issuer)]
-        return own
-
-    def _current(self, each: CertificateRevocationList) -> bool:
-        end = each.next_update_utc
-        return end is not None and each.last_update_utc <= self._now < end
-
-    def _narrow(self, each: CertificateRevocationList) -> None:
-        end = each.next_update_utc
-        assert end is not None
-        self.since, self.until = max(self.since, each.last_update_utc), min(self.until, end)
-
-    def _missing(self, own: list[CertificateRevocationList], by: str, address: str) -> tuple[Check, Check]:
-        remedy = f"fetch {address} and give it with --collateral, or say `revocation = false` in the policy"
-        if not own:
-            return (
-                failed(
-                    criteria.REVOCATION, f"there is no list of '{by}'", "its current list", address, remedy
-                ),
-                skipped(criteria.FRESHNESS, "there is no list"),
-            )
-        newest = max(own, key=lambda each: each.last_update_utc)
-        end = newest.next_update_utc
-        times = f"from {newest.last_update_utc:%Y-%m-%d} to {f'{end:%Y-%m-%d}' if end else 'an unknown time'}"
-        return (
-            skipped(criteria.REVOCATION, f"the list of '{by}' is not current"),
-            failed(
-                criteria.FRESHNESS,
-                f"the list of '{by}' is valid {times}",
-                f"valid at {self._now:%Y-%m-%d %H:%M} UTC",
-                address,
-                remedy,
-            ),
-        )
-
-
-def _is_of(each: CertificateRevocationList, issuer: Certificate) -> bool:
-    return each.issuer == issuer.subject and names_key(each, issuer) and is_whole_and_signed(each, issuer)

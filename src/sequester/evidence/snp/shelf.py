@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sequester.errors import InputError
 from sequester.evidence.certificates import papers
 from sequester.evidence.roots import amd
-from sequester.evidence.snp.endorsement import Endorsement, endorsement, is_one
+from sequester.evidence.snp.endorsement import VLEK, Endorsement, endorsement, is_one
 from sequester.evidence.snp.report import TABLE_STARTS, parse_table
 
 if TYPE_CHECKING:
@@ -33,6 +33,18 @@ class Shelf:
     lists: list[CertificateRevocationList] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     verdicts: dict[tuple[object, ...], tuple[Lookup, Verdict]] = field(default_factory=dict)
+
+    def of(self, name: str, chip: bytes) -> list[Endorsement]:
+        """Return the keys of a name that may be a chip's (64 bytes): all of them where the chip is not named.
+
+        A Turin's certificate names 8 bytes. Providers' keys are of no chip.
+        """
+        if name == VLEK:
+            return self.keys.get(b"", [])
+        if not any(chip):
+            return [key for key in self.every_key() if key.name == name]
+        short = [] if any(chip[8:]) else self.keys.get(chip[:8], [])
+        return [*self.keys.get(chip, []), *short]
 
     def every_key(self) -> list[Endorsement]:
         """Return all signing keys."""

@@ -31,6 +31,8 @@ _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0
 """Order of P-384's group (FIPS 186-4, D.1.2.4): R and S lie between 0 and it."""
 _PINS = frozenset(amd.ARKS.values())
 _WHERE = "SIGNATURE, offset 0x2a0"
+_MOST_TRIED = 64
+"""Keys whose signature is tried."""
 _MOST_KEPT, _LARGEST_KEPT = 4096, 32 << 10
 """Verdicts that are kept for one set of documents, and bytes of what came with a report whose is."""
 
@@ -54,7 +56,7 @@ def signer(evidence: Evidence, collateral: Collateral, now: datetime) -> Signer:
     report = evidence.report
     enclosed = tuple(data for _, data in evidence.certificates) + collateral.enclosed
     own, given = shelf_of_enclosed(enclosed), shelf_of(collateral.documents)
-    key = None if _is_unsigned(report) else _find_key(report, (own, given), collateral.lookup, now)
+    key = None if _is_unsigned(report) else _find_key(evidence, (own, given), collateral.lookup, now)
     return Signer(key, enclosed, own, given, report.product or (key.line if key is not None else ""))
 
 
@@ -121,33 +123,33 @@ def _remedy(report: Report) -> str:
 
 
 def _find_key(
-    report: Report, shelves: tuple[Shelf, ...], lookup: Lookup, now: datetime
+    evidence: Evidence, shelves: tuple[Shelf, ...], lookup: Lookup, now: datetime
 ) -> Endorsement | None:
-    """Return the certificate that fits a report best: of its chip and TCB, else of its chip, else any of its kind."""
+    """Return the certificate that fits a report best: of its chip and TCB, else of its chip, else any of its kind.
+
+    Of several that fit, as those of several providers or of chips that are masked do, it is the one that signed.
+    """
+    report = evidence.report
     vlek = report.signing_key == VLEK_SIGNED
-    name, chip = (VLEK, b"") if vlek else (VCEK, report.chip_id)
-    named = [key for shelf in shelves for key in _of_chip(shelf, chip) if key.name == name]
+    name = VLEK if vlek else VCEK
+    named = [key for shelf in shelves for key in shelf.of(name, report.chip_id)]
     fitting = [key for key in named if _fits(report, key)]
-    if not fitting and not vlek and any(chip):
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting and not vlek and any(report.chip_id):
         looked_up = _look_up(report, lookup)
         if looked_up is not None:
             return looked_up
-    if len(fitting) == 1:
-        return fitting[0]
-    others = fitting or named or [key for shelf in shelves for key in shelf.every_key() if key.name == name]
 
     def rank(key: Endorsement) -> tuple[bool, datetime]:
         timely = key.certificate.not_valid_before_utc <= now < key.certificate.not_valid_after_utc
         return timely, key.certificate.not_valid_before_utc
 
+    if fitting:
+        best = sorted(fitting, key=rank, reverse=True)[:_MOST_TRIED]
+        return next((key for key in best if not _signature(evidence, key).failed), best[0])
+    others = named or [key for shelf in shelves for key in shelf.every_key() if key.name == name]
     return max(others, key=rank, default=None)
-
-
-def _of_chip(shelf: Shelf, chip: bytes) -> list[Endorsement]:
-    if not any(chip):
-        return shelf.every_key()
-    found = shelf.keys.get(chip, [])
-    return found if any(chip[8:]) else [*found, *shelf.keys.get(chip[:8], [])]
 
 
 def _fits(report: Report, key: Endorsement) -> bool:
