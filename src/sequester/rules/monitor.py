@@ -258,8 +258,8 @@ MONITOR_RULES: tuple[MonitorRule, ...] = (
         Severity.ERROR,
         why="These are no stable interface: they show descriptors that lie in the guest's memory, or where in QEMU "
         "that memory is.",
-        broken="x-query-virtio-queue-element walks rings and prints them, x-query-ramblock prints host addresses of "
-        "all guest memory (7.2, 10.0 and 11.1).",
+        broken="x-query-virtio-queue-element walks rings and prints their descriptors (7.2, 10.0 and 11.1), and "
+        "x-query-ramblock tells where all guest memory is in QEMU (10.0 and 11.1).",
         remedy="use x-query-virtio and qom-get, which pass the guard",
         limits=_READ,
         commands=(
