@@ -19,6 +19,7 @@ COMMANDS = {
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
     "verify": "whether evidence is real, current, and from the guest that was meant",
     "show": "every field of evidence, and what it means",
+    "owner": "the guest owner's side of a launch: chain, session, measurement, secret, ID block",
     "serve": "the answers of verify, over HTTP",
     "explain": "a rule by its code, or an error text of QEMU, KVM, libvirt or the firmware",
 }
