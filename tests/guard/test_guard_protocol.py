@@ -456,6 +456,33 @@ def test_what_does_not_greet_as_qemu_is_no_monitor(words) -> None:
     asyncio.run(story())
 
 
+def test_an_event_that_is_none_ends_the_guard_where_somebody_watches(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with setting(tmp_path) as at:
+            seen = []
+            at.guard.watch(lambda name, data: seen.append((name, data)))
+            at.qemu.mine.sendall(b'{"timestamp": {}, "event": "A", "data": 5}\n{"timestamp": {"a": \n')
+            assert "event that is none" in await at.guard.wait()
+            assert seen == [("A", {})]
+
+    asyncio.run(story())
+
+
+def test_a_handler_whose_qemu_has_ended_is_no_failure_of_the_launch(tmp_path: Path) -> None:
+    async def cont(arguments, forward):
+        return await forward()
+
+    async def story() -> None:
+        async with setting(tmp_path, handlers={"cont": cont}) as at, at.client() as client:
+            at.qemu.held["cont"] = []
+            client.send('{"execute": "cont"}')
+            await asyncio.sleep(0.05)
+            at.qemu.close()
+            assert "closed the connection" in await at.guard.wait()
+
+    asyncio.run(story())
+
+
 def test_nobody_at_the_monitors_path_is_a_host_error(tmp_path: Path) -> None:
     async def story() -> None:
         with pytest.raises(HostError, match="cannot be reached"):

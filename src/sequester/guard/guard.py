@@ -164,7 +164,7 @@ class Guard:
         verdict = self.rulebook.decide(command, arguments, engaged)
         asks = isinstance(verdict, Refuse) and self._engaged is None and self.rulebook.asks_for_switchover
         if asks or command in self._handlers:
-            if "exec-oob" not in request:
+            if "exec-oob" not in request:  # that one holds up nobody
                 client.hold()
             task = self.loop.create_task(self._look_into(client, slot, command, request, arguments, verdict))
             self._tasks.add(task)
@@ -201,7 +201,8 @@ class Guard:
             else:
                 await self._answer(client, slot, command, request, verdict)
         finally:
-            client.go_on()
+            if "exec-oob" not in request:
+                client.go_on()
 
     async def _answer(
         self, client: Client, slot: Slot, command: str, request: dict[str, Any], verdict: Verdict
@@ -216,8 +217,9 @@ class Guard:
         except QmpError as error:
             client.refuse(slot, error.description, error.error_class)
         except GuestError as error:
-            self._failure = self._failure or error
-            self.monitor.close(str(error))
+            if not self.monitor.ended.done():
+                self._failure = error
+                self.monitor.close(str(error))
         else:
             client.answer(slot, return_reply(value, slot.identity))
 
@@ -247,9 +249,14 @@ class Guard:
         for client in list(self._clients.values()):
             client.event(line)
         if self._watchers:
-            told = json.loads(line)
+            try:
+                told = json.loads(line)
+            except (ValueError, RecursionError):
+                self.monitor.close("QEMU sent an event that is none")
+                return
+            data = told.get("data")
             for watcher in tuple(self._watchers):
-                watcher(str(told.get("event")), told.get("data") or {})
+                watcher(str(told.get("event")), data if isinstance(data, dict) else {})
 
     def _accept(self, listener: socket.socket) -> None:
         try:
