@@ -13,7 +13,7 @@ from sequester.evidence.appraisal import Check, Criterion, failed, passed, skipp
 from sequester.evidence.policy import Policy
 from sequester.evidence.policy_keys import Key, Read, flag, number, octets, some, table, word
 from sequester.evidence.snp.products import COMPONENTS, spelled, tcb
-from sequester.evidence.snp.report import VLEK, Report
+from sequester.evidence.snp.report import VCEK, VLEK, Report
 from sequester.platforms.snp_policy_bits import POLICY_BITS
 
 PLATFORM = "sev-snp"
@@ -78,6 +78,8 @@ KEYS: Mapping[str, Key] = {
 def demanded(report: Report, policy: Policy, product: str) -> Iterator[Check]:
     """Answer every criterion of the platform's state, of what the guest was allowed and of what it is bound to."""
     own = policy.of(PLATFORM)
+    if "signing-key" in own:
+        yield _signing_key(report, own["signing-key"])
     yield from _tcb(report, policy, own, product)
     yield skipped(criteria.ADVISORIES, "AMD names no advisories by TCB version: see minimum-tcb")
     yield _platform(report, own)
@@ -90,6 +92,13 @@ def demanded(report: Report, policy: Policy, product: str) -> Iterator[Check]:
     yield _report_data(report, policy)
     yield _measurement(report, policy)
     yield _guest_data(report, own)
+
+
+def _signing_key(report: Report, wanted: str) -> Check:
+    key, where = {VCEK: "vcek", VLEK: "vlek"}.get(report.signing_key, "no key"), "SIGNING_KEY, offset 0x48"
+    if key != wanted:
+        return failed(criteria.BINDING, f"signed by a {key.upper()}", f"by a {wanted.upper()}", where)
+    return passed(criteria.BINDING, f"signed by a {key.upper()}", where)
 
 
 def _tcb(report: Report, policy: Policy, own: Mapping[str, Any], product: str) -> Iterator[Check]:
@@ -258,11 +267,6 @@ def _privilege(report: Report, own: Mapping[str, Any]) -> Check:
     said = "the host" if report.vmpl > 3 else f"VMPL {report.vmpl}"
     if report.vmpl > 3:
         return failed(criteria.PRIVILEGE, f"{said} asked for this report", "the guest", "VMPL, offset 0x30")
-    key, wanted = ("vlek" if report.signing_key == VLEK else "vcek"), own.get("signing-key")
-    if wanted is not None and key != wanted:
-        return failed(
-            criteria.PRIVILEGE, f"signed by a {key.upper()}", wanted.upper(), "SIGNING_KEY, offset 0x48"
-        )
     if vmpl is None:
         return skipped(criteria.PRIVILEGE, f"{said}; the policy names no level")
     if report.vmpl != vmpl:
