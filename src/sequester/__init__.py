@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sequester.errors import GuestError, HostError, InputError, RefusedError, SequesterError
+    from sequester.evidence.appraisal import Appraisal
+    from sequester.evidence.collateral import Collateral
+    from sequester.evidence.policy import Policy
     from sequester.findings.rule import Finding, Rule, Severity
     from sequester.formats.sources import from_argv, read
     from sequester.formats.sources import open_guest as load
@@ -35,8 +38,11 @@ if TYPE_CHECKING:
     from sequester.probing import probe
     from sequester.rules.catalogue import rules as all_rules
     from sequester.rules.engine import Selection
+    from sequester.verifying import policy_of_plan, verify
 
 _WHERE = {
+    "Appraisal": "evidence.appraisal",
+    "Collateral": "evidence.collateral",
     "Finding": "findings.rule",
     "GuestError": "errors",
     "HostError": "errors",
@@ -45,6 +51,7 @@ _WHERE = {
     "InputError": "errors",
     "Limits": "platforms.limitation",
     "Plan": "planning",
+    "Policy": "evidence.policy",
     "RefusedError": "errors",
     "Rule": "findings.rule",
     "Selection": "rules.engine",
@@ -56,12 +63,16 @@ _WHERE = {
     "from_argv": "formats.sources",
     "load": "formats.sources:open_guest",
     "plan": "planning:make_plan",
+    "policy_of_plan": "verifying",
     "probe": "probing",
     "read": "formats.sources",
     "this_host": "host.local",
+    "verify": "verifying",
 }
 
 __all__ = [
+    "Appraisal",
+    "Collateral",
     "Finding",
     "GuestError",
     "HostError",
@@ -70,6 +81,7 @@ __all__ = [
     "InputError",
     "Limits",
     "Plan",
+    "Policy",
     "RefusedError",
     "Rule",
     "Selection",
@@ -81,9 +93,11 @@ __all__ = [
     "from_argv",
     "load",
     "plan",
+    "policy_of_plan",
     "probe",
     "read",
     "this_host",
+    "verify",
 ]
 
 
