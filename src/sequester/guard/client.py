@@ -398,7 +398,7 @@ class Client:
         self._drop_fds()
         if self._again is not None:
             self._again.cancel()
-        for _, fds in self._waiting:
+        for fds in [fds for _, fds in self._waiting] + [slot.fds for slot in self._slots]:
             _close(fds)
         self._waiting.clear()
         self._slots.clear()
