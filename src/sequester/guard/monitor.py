@@ -329,7 +329,7 @@ async def connect(qmp: str | socket.socket) -> Monitor:
         ) from None
     except (OSError, EOFError) as error:
         monitor.close()
-        why = getattr(error, "strerror", None) or "the connection was closed"
+        why = getattr(error, "strerror", None) or str(error) or "the connection was closed"
         raise HostError(
             "this monitor cannot be reached", code="qmp.unreachable", where=where, why=why
         ) from None
