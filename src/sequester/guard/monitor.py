@@ -304,8 +304,10 @@ class Monitor:
         await self.execute("qmp_capabilities", enable)
 
 
-async def connect(qmp: str | socket.socket) -> Monitor:
+async def connect(qmp: str | socket.socket, patience: float = _GREETING_SECONDS) -> Monitor:
     """Connect to QEMU's QMP socket, a path or what is connected already; greet and negotiate.
+
+    `patience` is how many seconds a greeting may take.
 
     Raises HostError where nobody listens or somebody else holds the monitor, GuestError where the other end is no QMP.
     """
@@ -317,12 +319,12 @@ async def connect(qmp: str | socket.socket) -> Monitor:
     try:
         if isinstance(qmp, str):
             await loop.sock_connect(sock, qmp)
-        async with asyncio.timeout(_GREETING_SECONDS):
+        async with asyncio.timeout(patience):
             await monitor._greet()
     except TimeoutError:
         monitor.close()
         raise HostError(
-            f"no greeting came in {_GREETING_SECONDS:.0f} s",
+            f"no greeting came in {patience:.0f} s",
             code="qmp.silent",
             where=where,
             remedy="QEMU talks to one client at a time: end the other one, or give QEMU a socket for the guard alone",
