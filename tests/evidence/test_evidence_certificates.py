@@ -123,6 +123,17 @@ def test_negative_numbers_and_other_versions_are_refused() -> None:
         ).accepted
 
 
+def test_a_certificate_that_names_two_algorithms_is_refused() -> None:
+    """What is outside of the signed part may be changed by anybody, and says nothing else than what is inside."""
+    for document in (der(LEAF), VENDOR.revocations(2)):
+        assert read(document)
+        at = document.rindex(b"\xa2\x03\x02\x01\x30")  # the length of the salt
+        other = bytearray(document)
+        other[at + 4] = 0x31
+        with pytest.raises(InputError, match="two signature algorithms"):
+            read(bytes(other))
+
+
 def test_a_circle_of_issuers_ends() -> None:
     one, two = common("one"), common("two")
     first = issued(one, rsa_key("one"), two, rsa_key("two"), authority=3)

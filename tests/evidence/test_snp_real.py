@@ -95,3 +95,23 @@ def test_the_vcek_chain_in_one_file_will_do() -> None:
         "EV203",
         "EV204",
     }
+
+
+def test_a_flipped_bit_of_a_real_report_breaks_its_signature_or_form() -> None:
+    whole, collateral = (
+        (DATA / "test-report.bin").read_bytes(),
+        Collateral(((DATA / "test-vcek.der").read_bytes(),)),
+    )
+    for at in range(len(whole)):
+        data = bytearray(whole)
+        data[at] ^= 1 << at % 8
+        assert set(failed(verify(bytes(data), UNLISTED, collateral, THEN))) & {"EV101", "EV201"}, at
+
+
+def test_a_flipped_bit_of_a_real_certificate_breaks_the_chain_or_the_signature() -> None:
+    report, whole = (DATA / "test-report.bin").read_bytes(), (DATA / "test-vcek.der").read_bytes()
+    for at in range(len(whole)):
+        data = bytearray(whole)
+        data[at] ^= 1 << at % 7
+        found = verify(report, UNLISTED, Collateral((bytes(data),)), THEN)
+        assert set(failed(found)) & {"EV201", "EV202"}, at

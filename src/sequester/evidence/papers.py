@@ -18,6 +18,8 @@ LARGEST_LIST = 8 << 20
 _LARGEST_CERTIFICATE = 64 << 10
 _LARGEST_RSA = 8192
 _LARGEST_EXPONENT = 1 << 32
+_VERSION, _INTEGER = 0xA0, 0x02
+"""DER tags."""
 
 
 def papers(documents: Iterable[bytes]) -> tuple[Papers, tuple[str, ...]]:
@@ -68,7 +70,36 @@ def _read(document: bytes) -> Papers:
     for certificate in found.certificates:
         if why := _outsized(certificate):
             raise _malformed(why)
+    signed = [(der(each), each.tbs_certificate_bytes) for each in found.certificates]
+    signed += [(der(each), each.tbs_certlist_bytes) for each in found.lists]
+    if not all(_says_one_algorithm(*each) for each in signed):
+        raise _malformed("it names two signature algorithms")
     return found
+
+
+def _says_one_algorithm(whole: bytes, inner: bytes) -> bool:
+    """Tell whether the algorithm outside of what is signed is the one inside, byte for byte (RFC 5280, 4.1.1.2)."""
+    at = whole.index(inner) + len(inner)
+    outside = whole[at : _end(whole, at)]
+    at = _contents(inner, 0)
+    while inner[at] in (
+        _VERSION,
+        _INTEGER,
+    ):  # of a certificate [0] and the serial number, of a list one number
+        at = _end(inner, at)
+    return inner[at : _end(inner, at)] == outside
+
+
+def _contents(data: bytes, at: int) -> int:
+    """Return where the contents of a DER value begin. What comes here was parsed before: its lengths are good."""
+    return at + 2 + (data[at + 1] & 0x7F if data[at + 1] & 0x80 else 0)
+
+
+def _end(data: bytes, at: int) -> int:
+    """Return where a DER value ends."""
+    begin = _contents(data, at)
+    length = int.from_bytes(data[at + 2 : begin], "big") if data[at + 1] & 0x80 else data[at + 1]
+    return begin + length
 
 
 def _outsized(certificate: Certificate) -> str:
@@ -93,8 +124,8 @@ def fingerprint(certificate: Certificate) -> str:
     return sha256(der(certificate)).hexdigest()
 
 
-def der(certificate: Certificate) -> bytes:
-    """Return a certificate in DER."""
+def der(certificate: Certificate | CertificateRevocationList) -> bytes:
+    """Return a certificate or list in DER."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.DER)
