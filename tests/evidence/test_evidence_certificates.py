@@ -130,7 +130,7 @@ def test_a_certificate_that_names_two_algorithms_is_refused() -> None:
         at = document.rindex(b"\xa2\x03\x02\x01\x30")  # the length of the salt
         other = bytearray(document)
         other[at + 4] = 0x31
-        with pytest.raises(InputError, match="two signature algorithms"):
+        with pytest.raises(InputError, match="signature algorithms"):
             read(bytes(other))
 
 
