@@ -1,1 +1,1 @@
-"""A running guest held against what its limitation asks for."""
+"""A running guest against what its limitation asks: asked over QMP, judged by the rules of `check`."""

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     host = the_host(arguments)
     selection = Selection(
-        *(_codes(said) for said in (arguments.select, arguments.ignore, arguments.downgrade))
+        *(codes(said) for said in (arguments.select, arguments.ignore, arguments.downgrade))
     )
     here = arguments.host in (None, "local")
     checked: list[tuple[str, tuple[Finding, ...]]] = []
@@ -118,5 +118,6 @@ def _report(
     return text(checked, coloured=output is None and coloured())
 
 
-def _codes(said: list[str]) -> tuple[str, ...]:
+def codes(said: list[str]) -> tuple[str, ...]:
+    """Return the codes in repeated, comma-separated options."""
     return tuple(code.strip() for codes in said for code in codes.split(",") if code.strip())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sequester.guest.guest import Guest
 
 if TYPE_CHECKING:
+    from sequester.guest.running import Running
     from sequester.host.facts import HostFacts, QemuFacts
     from sequester.platforms.limitation import HostTrustLimitation
 
@@ -41,7 +42,8 @@ class Case:
     that is not known (rules on that look at `guest.limitation`). `qemu` is the binary that will run it, when
     known; `host` the host's facts; `firmware` the firmware images that could be read, by path; `absent` the
     files that were looked for on the machine that will run the guest and are not there. `engaged` is false
-    when the machine property itself will not be given (a simulation): QEMU then supplies no defaults.
+    when the machine property itself will not be given (a simulation): QEMU then supplies no defaults. `running` is
+    what a running guest told beside its configuration, None for one that is only planned.
     """
 
     guest: Guest
@@ -51,6 +53,7 @@ class Case:
     firmware: Mapping[str, Firmware] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
     engaged: bool = True
+    running: Running | None = None
 
     @property
     def qemu_version(self) -> Version:

@@ -9,7 +9,18 @@ from sequester.errors import InputError
 from sequester.findings.rule import Rule
 from sequester.platforms.registry import platforms
 
-CONCERNS = ("limitation", "memory", "virtio", "boot", "processor", "devices", "lifecycle", "security", "monitor")
+CONCERNS = (
+    "limitation",
+    "memory",
+    "virtio",
+    "boot",
+    "processor",
+    "devices",
+    "lifecycle",
+    "security",
+    "monitor",
+    "running",
+)
 """Modules of this package, each with a tuple `RULES`."""
 
 
