@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sequester.errors import InputError
-from sequester.evidence.certificates import describe_subject, fingerprint, read
+from sequester.evidence.certificates import describe_subject, read
 from sequester.evidence.snp.products import line_of
 
 if TYPE_CHECKING:
@@ -56,11 +56,6 @@ class Endorsement:
     tcb: Mapping[str, int]
     chip_id: bytes
     provider: str
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the certificate in hex."""
-        return fingerprint(self.certificate)
 
 
 @lru_cache(maxsize=4096)
