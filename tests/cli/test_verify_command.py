@@ -70,6 +70,18 @@ def test_evidence_that_is_none_exits_2_and_the_rest_is_still_verified(
     assert len(err.splitlines()) == 2
 
 
+def test_certificates_beside_evidence_in_a_folder_are_no_evidence(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "certs" / "README").unlink()
+    options = ["--collateral", str(folder), "--at", AT, "--trust-simulated"]
+    assert main(["verify", str(folder), *options]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["verify", str(folder / "certs"), *options]) == 2
+    assert "there is no evidence" in capsys.readouterr().err
+    assert main(["verify", str(folder / "certs" / "0.der"), *options]) == 2
+
+
 @pytest.mark.parametrize("form", ["json", "sarif", "ear"])
 def test_formats_that_programs_read_are_json(
     form: str, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,7 @@ from sequester.cli.output import say, write_out
 from sequester.errors import InputError
 from sequester.evidence.collateral import Collateral
 from sequester.evidence.files import files_below, read_collateral, read_evidence, read_file
+from sequester.evidence.papers import looks_so
 from sequester.evidence.policy import Policy
 from sequester.verifying import policy_of_plan, verify
 
@@ -107,11 +108,17 @@ def run(arguments: argparse.Namespace) -> int:
     unread: dict[str, str] = {}
     for name in chain.from_iterable(files_below(path, "outblob") for path in arguments.evidence):
         shown = "<stdin>" if name == "-" else name
+        data = b""
         try:
-            appraisals.append(verify(read_evidence(name), policy, collateral, now, shown, platform))
+            data = read_evidence(name)
+            appraisals.append(verify(data, policy, collateral, now, shown, platform))
         except InputError as error:
+            if name not in arguments.evidence and looks_so(data):
+                continue  # certificates and lists that lie in a folder beside the evidence
             say(f"sequester: {error}")
             unread[shown] = str(error)
+    if not appraisals and not unread:
+        raise InputError("there is no evidence", code="evidence.none", where=", ".join(arguments.evidence))
     if appraisals or arguments.format == "json":
         write_out(_report(arguments, appraisals, unread, now, key), arguments.output)
     if unread:
