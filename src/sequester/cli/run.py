@@ -1,147 +1,222 @@
-"""`sequester run`: a guest from its plan, for now simulated."""
+"""`sequester run`: a guest from its plan, followed until it ends; on this host, or simulated."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import os
 import shlex
-import sys
-import time
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sequester.cli.arguments import add_guest, coloured, the_guest
-from sequester.cli.output import say
-from sequester.errors import InputError
-from sequester.planning import make_plan
-from sequester.report.style import Style
+from sequester.cli.arguments import add_guest, the_guest
+from sequester.cli.run_teller import Teller
+from sequester.errors import InputError, SequesterError
+from sequester.planning import Plan, make_plan
 
 if TYPE_CHECKING:
-    from sequester.run.boot import Result
-    from sequester.run.simulate import Simulation
+    from sequester.run.directory import RunDirectory
+    from sequester.run.launch import Ended, Evidence, Start
+    from sequester.run.owner_check import OwnerCheck
+    from sequester.simulator.platform import SimulatedPlatform
 
+_MOST_DATA = 64
+_EPILOG = """\
+examples:
+  sequester run web.toml                                         on a host that can protect it
+  sequester run --simulate sev-snp web.toml                      anywhere, with nothing protected
+  sequester run --simulate sev-snp --evidence DIR web.toml       and the evidence that it would give
+  sequester run --owner-check https://owner.example/launch web.toml
+  sequester run --owner-check 'exec:sequester owner answer --keys web --secret luks-key:pass web.toml' web.toml
 
-_STANDS = {
-    (True, True): "negotiated",
-    (True, False): "offered, not negotiated",
-    (True, None): "offered; this QEMU cannot be asked what was negotiated",
-    (False, True): "negotiated, not offered",
-    (False, False): "missing",
-    (False, None): "missing",
-}
+A measured launch (SEV, SEV-ES) waits for its owner: a command gets the launch as JSON and answers in JSON, a web
+address gets it by POST, and a file is written, whose answer is awaited in FILE.answer. Without --owner-check nobody is
+asked.
+Monitors connect to the socket that is named at the start, and are held to the rules (`sequester guard`).
+
+exit status: 0 it ran and ended, 1 the plan is refused, 2 usage, 3 this host cannot, 4 the guest, its launch or its
+owner's check failed
+"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
+    parser.epilog = _EPILOG
     add_guest(parser)
+    parser.add_argument(
+        "--limit", metavar="auto|NAME", help="the platform, for a guest that names none (as for `plan`)"
+    )
+    parser.add_argument(
+        "--owner-check",
+        metavar="exec:COMMAND|URL|FILE",
+        help="ask the owner about a measured launch, and give the guest the secret in the answer",
+    )
     parser.add_argument(
         "--simulate",
         metavar="NAME",
-        help="boot it under TCG without the protection object of this platform: it is NOT protected",
+        help="boot it under TCG with this platform's firmware played: it is NOT protected",
+    )
+    parser.add_argument(
+        "--simulated-identity", metavar="DIR", help="where the simulated platform's keys are kept"
+    )
+    parser.add_argument(
+        "--evidence", metavar="DIR", help="write the evidence of the simulated platform there"
+    )
+    parser.add_argument(
+        "--report-data", metavar="HEX", help="the guest's own bytes in that evidence, at most 64"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the command line and stop")
     parser.add_argument("--json", action="store_true", help="events as JSON lines")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Boot the guest and check its claim; 4 when the guest does not hold to it."""
-    if not arguments.simulate:
-        raise InputError(
-            "starting on protected hardware is not built yet",
-            code="run.hardware",
-            remedy="use `sequester plan GUEST --to argv` for the command line, or --simulate NAME",
-        )
+    """Run the guest; 4 when it, its launch or its owner's check fails."""
+    if arguments.guest and arguments.guest.startswith("libvirt:") and not arguments.simulate:
+        from sequester.run.domain import run_domain
+
+        status: int = run_domain(arguments)
+        return status
+    teller = Teller(arguments.json)
+    if arguments.simulate:
+        if arguments.limit not in (None, arguments.simulate):
+            raise InputError("--limit and --simulate name two platforms", code="usage.platform")
+        start = _simulated(arguments, teller)
+    else:
+        start = _on_hardware(arguments, teller)
+    if arguments.dry_run:
+        print(shlex.join(start.argv))
+        return 0
+    ended = _launched(start, teller)
+    teller.end(ended, start.platform is not None)
+    return 4 if ended.wrong else 0
+
+
+def _on_hardware(arguments: argparse.Namespace, teller: Teller) -> Start:
+    from sequester.host.local import this_host
+    from sequester.run.launch import Start
+    from sequester.run.preflight import ahead, demand
+
+    for name in ("evidence", "report_data", "simulated_identity"):
+        if getattr(arguments, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{flag} belongs to a simulation", code="usage.simulate", remedy="add --simulate"
+            )
+    document = the_guest(arguments)
+    host = this_host()
+    plan = make_plan(document, arguments.limit, host)
+    demand(plan.limitation, host)
+    for what in ahead(plan, simulated=False):
+        teller.warn(what)
+    argv, lost = plan.argv()
+    for what in lost:
+        teller.warn(f"not carried over: {what}")
+    return Start(plan, tuple(argv), owner=_owner(arguments, plan))
+
+
+def _simulated(arguments: argparse.Namespace, teller: Teller) -> Start:
+    from sequester.run.launch import Start
+    from sequester.run.preflight import ahead
     from sequester.run.simulate import names_kernel, simulate
 
-    document = the_guest(arguments)
-    plan = make_plan(document, arguments.simulate)
+    plan = make_plan(the_guest(arguments), arguments.simulate)
     image = None
-    teller = _Teller(arguments.json, Style(coloured(sys.stderr)))
     if not names_kernel(plan.guest):
         from sequester.run.image import default_cache, ensure_image
 
         image = ensure_image(plan.guest.arch, default_cache(), teller.step)
     simulation = simulate(plan, image)
-    if arguments.dry_run:
-        print(shlex.join(simulation.argv))
-        return 0
-    teller.begin(plan.limitation.title, simulation)
-    from sequester.cli.signals import terminate_as_interrupt
-    from sequester.run.boot import boot
+    teller.simulation(plan.limitation.title, simulation)
+    for what in ahead(plan, simulated=True):
+        teller.warn(what)
+    return Start(
+        plan,
+        simulation.argv,
+        _platform(arguments, plan),
+        simulation.ours,
+        _owner(arguments, plan),
+        _evidence(arguments),
+    )
 
-    terminate_as_interrupt()
-    result = asyncio.run(boot(simulation, teller.console, teller.step))
-    teller.end(result)
-    return 4 if result.wrong else 0
+
+def _platform(arguments: argparse.Namespace, plan: Plan) -> SimulatedPlatform:
+    from sequester.simulator.identity import Identity, default_folder
+    from sequester.simulator.registry import simulated
+
+    folder = arguments.simulated_identity
+    identity = Identity(Path(folder) if folder is not None else default_folder())
+    return simulated(plan, identity, os.urandom, datetime.now(UTC))
 
 
-class _Teller:
-    """Tells what happens: lines for a person, or JSON lines for a program."""
+def _owner(arguments: argparse.Namespace, plan: Plan) -> OwnerCheck | None:
+    if arguments.owner_check is None:
+        return None
+    from sequester.run.owner_check import owner_check
 
-    def __init__(self, as_json: bool, style: Style) -> None:
-        self.as_json = as_json
-        self.style = style
-        self.started = time.monotonic()
-
-    def step(self, what: str) -> None:
-        """Tell of a step."""
-        if self.as_json:
-            self._event("step", what=what)
-        else:
-            say(self.style.paint(f"[{time.monotonic() - self.started:5.1f} s] {what}", "cyan"))
-
-    def console(self, line: str) -> None:
-        """Show a line of the guest's console."""
-        if self.as_json:
-            self._event("console", line=line)
-        else:
-            print(line, flush=True)
-
-    def begin(self, title: str, simulation: Simulation) -> None:
-        """Say what this is, and what it is not."""
-        if self.as_json:
-            self._event(
-                "simulation", platform=title, left_out=list(simulation.left_out), argv=list(simulation.argv)
-            )
-            return
-        say(self.style.paint(f"SIMULATED {title}: this guest is NOT protected. Left out:", "yellow", "bold"))
-        for what in simulation.left_out:
-            say(self.style.paint(f"  - {what}", "yellow"))
-
-    def end(self, result: Result) -> None:
-        """Say what was negotiated."""
-        if self.as_json:
-            devices = [
-                {
-                    "name": d.name,
-                    "path": d.path,
-                    "offered": d.offered,
-                    "accepted": d.accepted,
-                    "right": d.right,
-                }
-                for d in result.devices
-            ]
-            self._event("result", devices=devices, wrong=list(result.wrong), status=result.status)
-            return
-        for device in result.devices:
-            mark = self.style.paint("ok", "green") if device.right else self.style.paint("no", "red")
-            say(
-                f"  {mark}  {device.name:14} VIRTIO_F_ACCESS_PLATFORM {_STANDS[device.offered, device.accepted]}"
-            )
-        for what in result.wrong:
-            say(self.style.paint(f"  wrong: {what}", "red"))
-        seconds = time.monotonic() - self.started
-        if not result.wrong:
-            say(
-                self.style.paint(
-                    f"all {len(result.devices)} virtio devices go through the guest's own say; {seconds:.1f} s. "
-                    "SIMULATED: nothing was protected.",
-                    "green",
-                )
-            )
-
-    def _event(self, event: str, **details: object) -> None:
-        print(
-            json.dumps({"event": event, "seconds": round(time.monotonic() - self.started, 3), **details}),
-            flush=True,
+    if not plan.limitation.measured_launch:
+        raise InputError(
+            f"{plan.limitation.title} has no measured launch that an owner could be asked about",
+            code="usage.owner-check",
+            remedy="leave --owner-check out; the guest's evidence is for `sequester verify`",
         )
+    return owner_check(arguments.owner_check)
+
+
+def _evidence(arguments: argparse.Namespace) -> Evidence | None:
+    from sequester.run.launch import Evidence
+
+    if arguments.evidence is None:
+        if arguments.report_data is not None:
+            raise InputError("--report-data is for --evidence", code="usage.report-data")
+        return None
+    try:
+        data = bytes.fromhex(arguments.report_data or "")
+    except ValueError:
+        raise InputError("the report data is no hex", code="usage.report-data") from None
+    if len(data) > _MOST_DATA:
+        raise InputError(f"report data has at most {_MOST_DATA} bytes", code="usage.report-data")
+    return Evidence(Path(arguments.evidence), data)
+
+
+def _launched(start: Start, teller: Teller) -> Ended:
+    """Launch, with what is left of it removed whatever happens."""
+    import resource
+
+    from sequester.run.directory import run_directory
+    from sequester.run.preflight import explained
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with run_directory(start.name) as directory:
+        try:
+            return asyncio.run(_until_end(start, directory, teller))
+        except SequesterError as error:
+            better = explained(error, start.plan.limitation)
+            if better is error:
+                raise
+            raise better from None
+        finally:
+            teller.close()
+
+
+async def _until_end(start: Start, directory: RunDirectory, teller: Teller) -> Ended:
+    """Launch; the first Ctrl-C asks a running guest to power off, the next one ends it, as SIGTERM does."""
+    from sequester.run.launch import Wish, launch
+
+    loop = asyncio.get_running_loop()
+    wish = Wish()
+    task = asyncio.ensure_future(launch(start, directory, teller, wish))
+
+    def interrupted() -> None:
+        if teller.running and not wish.end.is_set():
+            wish.end.set()
+        else:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
