@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "start a guest from its plan",
     "guard": "a QMP server before QEMU's own that keeps a running guest to its limitation",
     "audit": "a running guest against what its limitation asks",
+    "hook": "a hook of libvirt that starts no domain whose protection is misconfigured",
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
     "verify": "whether evidence is real, current, and from the guest that was meant",
     "show": "every field of evidence, and what it means",

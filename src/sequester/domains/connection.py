@@ -5,11 +5,13 @@ The URI is libvirt's own default: LIBVIRT_DEFAULT_URI, or qemu:///system for roo
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sequester.errors import HostError, InputError
 
 PREFIX = "libvirt:"
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def bindings() -> Any:
@@ -41,16 +43,20 @@ def connected(uri: str | None = None) -> Any:
 def domain_of(connection: Any, name: str) -> Any:
     """Return a domain by name or UUID. Raises InputError where there is none."""
     libvirt = bindings()
-    for look in (connection.lookupByName, connection.lookupByUUIDString):
+    try:
         try:
-            return look(name)
-        except libvirt.libvirtError as error:
-            why = reason(error)
-            if not connection.isAlive():
-                break
-    raise InputError(
-        "libvirt does not have this domain", code="libvirt.error", where=f"{PREFIX}{name}", why=why
-    ) from None
+            return connection.lookupByName(name)
+        except libvirt.libvirtError:
+            if not _UUID.fullmatch(name):
+                raise
+            return connection.lookupByUUIDString(name)
+    except libvirt.libvirtError as error:
+        raise InputError(
+            "libvirt does not have this domain",
+            code="libvirt.error",
+            where=f"{PREFIX}{name}",
+            why=reason(error),
+        ) from None
 
 
 def reason(error: Any) -> str:

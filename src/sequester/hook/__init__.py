@@ -1,0 +1,1 @@
+"""A hook of libvirt that keeps domains with misconfigured protection from starting."""
