@@ -27,6 +27,7 @@ WINDOW = 7
 _GREETING_SECONDS = 10.0
 _MOST_REPLY = 64 << 20
 _CHUNK = 1 << 18
+_FIRST_WORDS = "QEMU's first words are not QMP"
 _NONSENSE = "QEMU sent something else than QMP"
 _SHUTDOWN = b'"event": "SHUTDOWN"'
 _TAIL = re.compile(rb', "id": (\d+)\}\s*\Z')
@@ -288,6 +289,8 @@ class Monitor:
             more = await self._loop.sock_recv(self._sock, 4096)
             if not more:
                 raise EOFError
+            if not framer.held and more.strip() and not more.lstrip().startswith(b"{"):
+                raise GuestError(_FIRST_WORDS, code="qmp.greeting")  # no object follows that could be waited for
             message = next(framer.feed(more), None)
         greeting = _read(message if isinstance(message, bytes) else b"")
         try:
@@ -295,7 +298,7 @@ class Monitor:
             self.version = (int(told["major"]), int(told["minor"]), int(told["micro"]))
             self.capabilities = tuple(str(name) for name in greeting["QMP"]["capabilities"])
         except (KeyError, TypeError, ValueError):
-            raise GuestError("QEMU's first words are not QMP", code="qmp.greeting") from None
+            raise GuestError(_FIRST_WORDS, code="qmp.greeting") from None
         self.greeting = encode(greeting).encode() + b"\r\n"
         if b"\n" in message:
             self._framer = Framer(_MOST_REPLY)

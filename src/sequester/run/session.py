@@ -103,7 +103,7 @@ async def _connected(qemu: process.Process) -> Monitor:
     try:
         return greeting.result()
     except (GuestError, HostError) as error:
-        why = qemu.last_words or error.what
+        why = qemu.last_words or error.why
         raise GuestError("QEMU's first words are not QMP", code="qemu.start", why=why) from None
 
 
