@@ -67,6 +67,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report-data", metavar="HEX", help="the guest's own bytes in that evidence, at most 64"
     )
+    parser.add_argument(
+        "--define", action="store_true", help="with libvirt:NAME: write what the plan changes into the domain"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the command line and stop")
     parser.add_argument("--json", action="store_true", help="events as JSON lines")
 
@@ -74,10 +77,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the guest; 4 when it, its launch or its owner's check fails."""
     if arguments.guest and arguments.guest.startswith("libvirt:") and not arguments.simulate:
-        from sequester.run.domain import run_domain
+        from sequester.cli.run_domain import run_domain
 
-        status: int = run_domain(arguments)
-        return status
+        return run_domain(arguments)
     teller = Teller(arguments.json)
     if arguments.simulate:
         if arguments.limit not in (None, arguments.simulate):
