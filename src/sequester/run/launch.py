@@ -6,8 +6,9 @@ On hardware and in a simulation the same steps are taken; only who answers quest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 180.0
 POWERDOWN_SECONDS = 10.0
 _POLL_SECONDS = 0.5
-_LOOK_SECONDS = 0.02
+_LAST_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,14 @@ async def launch(start: Start, directory: RunDirectory, tell: Tell, wish: Wish |
             if start.evidence is not None:
                 _keep_evidence(start, start.evidence, tell)
             tell.step("booting")
-            devices = await _devices(start, session, guard, watch)
+            devices: tuple[Negotiated, ...] = ()
+            if start.ours:
+                await _ready(session, watch)
+                devices = await negotiated(session.execute)
             tell.step("running")
-            status = await _until_end(start, session, guard, wish, tell)
+            async with _looking(start, session, devices) as look:
+                status = await _until_end(start, session, guard, wish, tell, look.task)
+                devices = tuple(look.found)
         finally:
             guard.close()
     if status:
@@ -196,20 +202,36 @@ def _keep_evidence(start: Start, evidence: Evidence, tell: Tell) -> None:
     tell.step(f"SIMULATED evidence is in {evidence.folder}")
 
 
-async def _devices(start: Start, session: Session, guard: Guard, watch: _Watch) -> tuple[Negotiated, ...]:
-    """Return what was negotiated once the guest is ready; () for one on hardware, which `audit` looks at."""
-    if start.platform is None:
-        return ()
-    if start.ours:
-        await _ready(session, watch)
-        return await negotiated(session.execute)
-    deadline = asyncio.get_running_loop().time() + READY_SECONDS
-    while True:
-        devices = await negotiated(session.execute)
-        late = asyncio.get_running_loop().time() > deadline
-        if late or all(device.driven or device.accepted is None for device in devices):
-            return devices
-        await asyncio.sleep(_POLL_SECONDS)
+@dataclass
+class _Look:
+    """What the drivers of a simulated guest that is not ours negotiate, as it is seen while it runs.
+
+    A guest on hardware is not asked all the time: `audit` looks at it.
+    """
+
+    found: list[Negotiated]
+    task: asyncio.Task[None] | None = None
+
+    async def look(self, session: Session) -> None:
+        """Look until every device is driven."""
+        while True:
+            self.found[:] = await negotiated(session.execute)
+            if all(device.driven or device.accepted is None for device in self.found):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _looking(start: Start, session: Session, known: tuple[Negotiated, ...]) -> AsyncIterator[_Look]:
+    look = _Look(list(known))
+    if start.platform is not None and not start.ours:
+        look.task = asyncio.create_task(look.look(session))
+    try:
+        yield look
+    finally:
+        if look.task is not None:
+            look.task.cancel()
+            await asyncio.gather(look.task, return_exceptions=True)
 
 
 async def _ready(session: Session, watch: _Watch) -> None:
@@ -228,13 +250,30 @@ async def _ready(session: Session, watch: _Watch) -> None:
     raise GuestError(f"the guest was not ready in {READY_SECONDS:.0f} s", code="guest.hangs")
 
 
-async def _until_end(start: Start, session: Session, guard: Guard, wish: Wish, tell: Tell) -> int:
-    """Wait for QEMU's end; ask the guest to power off when that is wished."""
+async def _until_end(
+    start: Start,
+    session: Session,
+    guard: Guard,
+    wish: Wish,
+    tell: Tell,
+    looking: asyncio.Task[None] | None,
+) -> int:
+    """Wait for QEMU's end; ask the guest to power off when that is wished.
+
+    Raises what `looking` raised, unless QEMU's end is the reason.
+    """
     ended = asyncio.ensure_future(session.process.wait())
     wished = asyncio.ensure_future(wish.end.wait())
     try:
         limit = READY_SECONDS if start.ours and start.platform is not None else None
-        await asyncio.wait((ended, wished), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        first = {ended, wished} if looking is None else {ended, wished, looking}
+        await asyncio.wait(first, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if looking is not None and looking.done() and not ended.done() and not wished.done():
+            if looking.exception() is not None:
+                await asyncio.wait((ended,), timeout=_LAST_SECONDS)
+                if not ended.done():
+                    looking.result()
+            await asyncio.wait((ended, wished), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done() and wished.done():
             tell.step("asking the guest to power off; once more to end it at once")
             await session.asked("system_powerdown", guard.execute("system_powerdown"))
