@@ -76,7 +76,7 @@ class SeLaunch:
         """Yield each component; `running` is PLD if it ended there."""
         for number, (component, digests) in enumerate(self.components):
             yield Contribution(
-                f"component {number}, tweak {component.tweak:016x}",
+                f"{component.kind or f'component {number}'}, tweak {component.tweak:016x}",
                 "pages",
                 digests.pld,
                 b"",

@@ -1,7 +1,7 @@
 """The parts of an s390 Secure Execution image that are cryptography: encrypted components, key slots and the header.
 
-An image that starts also has IBM's loader in it, machine code of s390-tools (stage3a, stage3b), which is not here:
-``pvimg create`` puts whole images together. With these parts a header can be made again for other hosts' keys.
+An image that starts also has IBM's loader in it, machine code of s390-tools; `sequester.measure.se_write` puts the
+two together. With these parts a header can be made again for other hosts' keys.
 
 Facts of s390-tools (rust/pv/src/crypto.rs and req/keyslot.rs; rust/pvimg/src/pv_utils/secured_comp.rs and
 se_hdr/hdr_v1.rs); the header's layout is in `sequester.measure.se_image`, and its encrypted part, big-endian::
@@ -39,6 +39,7 @@ MOST_HOST_KEYS = 95
 _HEAD = struct.Struct(">8sII12s4xQQQQ160s64s64s64s")
 _SECRET = struct.Struct(">32s64sQQQI4x")
 _TAG = 16
+_SLOT_SIZE = 80
 _COUNTER = b"\0\0\0\1"
 _SIZES = {"protection": 32, "components": 64, "communication": 32, "iv": 12}
 
@@ -121,6 +122,13 @@ def key_slot(host: EllipticCurvePublicKey, secrets: Secrets) -> bytes:
     return sha256(pack_key(host)).digest() + wrapped
 
 
+def header_size(hosts: int) -> int:
+    """Return the bytes of a header that as many hosts' keys open. Raises InputError where it cannot be."""
+    if not 0 < hosts <= MOST_HOST_KEYS:
+        raise InputError(f"a header has 1 to {MOST_HOST_KEYS} host keys, not {hosts}", code="image.host-keys")
+    return _HEAD.size + hosts * _SLOT_SIZE + _SECRET.size + _TAG
+
+
 def build_header(hosts: Sequence[EllipticCurvePublicKey], contents: Contents, secrets: Secrets) -> bytes:
     """Return a header of version 1 that these hosts' keys open.
 
@@ -128,10 +136,7 @@ def build_header(hosts: Sequence[EllipticCurvePublicKey], contents: Contents, se
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    if not 0 < len(hosts) <= MOST_HOST_KEYS:
-        raise InputError(
-            f"a header has 1 to {MOST_HOST_KEYS} host keys, not {len(hosts)}", code="image.host-keys"
-        )
+    size = header_size(len(hosts))
     if any(host.curve.name != "secp521r1" for host in hosts):
         raise InputError("a host key is on the curve P-521, and this is not", code="host-key.key")
     slots = b"".join(key_slot(host, secrets) for host in hosts)
@@ -139,7 +144,7 @@ def build_header(hosts: Sequence[EllipticCurvePublicKey], contents: Contents, se
     head = _HEAD.pack(
         b"IBMSecEx",
         VERSION,
-        _HEAD.size + len(slots) + _SECRET.size + _TAG,
+        size,
         secrets.iv,
         len(hosts),
         _SECRET.size,

@@ -27,7 +27,7 @@ from sequester.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
 PAGE = 4096
@@ -39,11 +39,16 @@ _METADATA_AT = 0xC000
 _METADATA = struct.Struct(">8sQIQ")
 _MAGIC = b"SeImgLnx"
 _IPL = struct.Struct(">IBHB I B 3x 8s 84x 3x B 4x IQQ")
+_IPL_HEAD = 8
 _COMPONENT = struct.Struct(">QQQ")
 _PROTECTED = 5
 _MOST_COMPONENTS = 64
 """pvimg makes four: kernel, parameters, initrd, loader."""
 _AT_ONCE = 1 << 20
+
+KERNEL, INITRD, CMDLINE, LOADER = 40, 50, 60, 70
+KINDS = {KERNEL: "kernel", INITRD: "initrd", CMDLINE: "command line", LOADER: "boot loader"}
+"""What pvimg's components are, by the first 16 bits of their tweaks (rust/pvimg/src/se_img_comps.rs)."""
 
 FLAGS = {
     34: "dumps allowed",
@@ -82,6 +87,11 @@ class Component:
     address: int
     length: int
     tweak: int
+
+    @property
+    def kind(self) -> str:
+        """What it is, if pvimg or this tool made it; else ''."""
+        return KINDS.get(self.tweak >> 48, "")
 
 
 @record
@@ -163,6 +173,19 @@ class SeImage:
     def _fault(self, what: str, remedy: str = "make the image again", lacking: bool = False) -> InputError:
         code = "image.lacking" if lacking else "image.malformed"
         return InputError(what, code=code, where=self.name, remedy=remedy)
+
+
+def metadata(header_at: int, ipl_block_at: int) -> tuple[int, bytes]:
+    """Return where an image says where its header and its IPL block are, and the bytes there."""
+    return _METADATA_AT, _METADATA.pack(_MAGIC, header_at, 1, ipl_block_at)
+
+
+def ipl_block(components: Sequence[Component], header_at: int, header_size: int) -> bytes:
+    """Return the IPL block that hands these components and the header to the ultravisor."""
+    entries = b"".join(_COMPONENT.pack(each.tweak, each.address, each.length) for each in components)
+    size = _IPL.size + len(entries)
+    place = (len(components), header_at, header_size)
+    return _IPL.pack(size, 0, 0, 1, size - _IPL_HEAD, _PROTECTED, b"", 1, *place) + entries
 
 
 def read_header(data: bytes, name: str = "header") -> Header:
