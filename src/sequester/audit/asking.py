@@ -122,6 +122,15 @@ def string(value: Any) -> str:
     return value
 
 
+def strings(value: Any) -> list[str]:
+    """Return a list of texts, [] for no answer. Raises GuestError for anything else."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise nonsense(value)
+    return [string(one) for one in value]
+
+
 def integer(value: Any) -> int:
     """Return a number. Raises GuestError for anything else."""
     if not isinstance(value, int) or isinstance(value, bool):

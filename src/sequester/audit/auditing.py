@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sequester.audit import process
-from sequester.audit.asking import Monitor, Seen, boolean, command, integer, record, records, string
+from sequester.audit.asking import Monitor, Seen, boolean, command, integer, record, records, string, strings
 from sequester.audit.comparing import differences
 from sequester.audit.model import by_place, guest_of, protection_path, says_mergeable
 from sequester.audit.questions import Answered, ask, status_of
@@ -105,7 +105,7 @@ def _running(
     seen = told.seen
     migrate = seen.value(command("query-migrate"))
     # Until 5.2 blockers were not told; an answer without them is one that has none.
-    blockers = None if migrate is None else tuple(string(one) for one in _texts(record(migrate)))
+    blockers = None if migrate is None else tuple(strings(record(migrate).get("blocked-reasons")))
     capabilities = records(seen.value(command("query-migrate-capabilities")))
     return Running(
         string(record(seen.value(command("query-status"))).get("status", "")),
@@ -126,11 +126,6 @@ def _running(
     )
 
 
-def _texts(migrate: dict[str, object]) -> list[object]:
-    reasons = migrate.get("blocked-reasons", [])
-    return reasons if isinstance(reasons, list) else [reasons]
-
-
 def _negotiations(told: Answered, guest: Guest, keys: dict[str, int]) -> list[Negotiation]:
     found = []
     for place in told.devices:
@@ -141,10 +136,10 @@ def _negotiations(told: Answered, guest: Guest, keys: dict[str, int]) -> list[Ne
         if status is None:
             found.append(Negotiation(part.key, None, False))
             continue
-        words = record(record(status).get("status")).get("statuses", [])
-        driven = any(str(word).startswith("VIRTIO_CONFIG_S_DRIVER_OK") for word in words)
-        taken = record(record(status).get("guest-features")).get("transports", [])
-        accepted = any(str(word).split(":")[0] in ACCESS_PLATFORM for word in taken)
+        words = strings(record(record(status).get("status")).get("statuses"))
+        driven = any(word.startswith("VIRTIO_CONFIG_S_DRIVER_OK") for word in words)
+        taken = strings(record(record(status).get("guest-features")).get("transports"))
+        accepted = any(word.split(":")[0] in ACCESS_PLATFORM for word in taken)
         found.append(Negotiation(part.key, accepted, driven))
     return found
 
@@ -186,7 +181,7 @@ def _compared(running: Running, guest: Guest, keys: dict[str, int], planned: Gue
     return replace(
         running,
         planned=True,
-        missing=missing,
+        missing=tuple(replace(part, line=0) for part in missing),  # a line of the plan is none of the guest
         strangers=frozenset(part.key for part in strangers if part.key in asked_for),
     )
 

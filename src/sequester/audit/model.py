@@ -207,7 +207,7 @@ def _memdevs(seen: Seen) -> list[dict[str, Any]]:
 
 def _objects(parts: _Parts, told: Answered) -> None:
     seen = told.seen
-    by_id = {one.get("id"): one for one in _memdevs(seen)}
+    by_id = {string(one.get("id", "")): one for one in _memdevs(seen)}
     machine = parts.made[0]
     for path, type_of in told.objects:
         name = path.removeprefix(OBJECTS + "/")

@@ -52,16 +52,6 @@ def listening(pid: int, proc: Path = PROC) -> tuple[str, ...] | None:
     return tuple(sorted(found))
 
 
-def command_line(pid: int, proc: Path = PROC) -> tuple[str, ...]:
-    """Return a process's arguments; () where there is none."""
-    return tuple(_read(proc / str(pid) / "cmdline").split("\0")[:-1])
-
-
-def process_of(thread: int, proc: Path = PROC) -> int | None:
-    """Return the process that a thread belongs to."""
-    return _number(_fields(proc / str(thread) / "status").get("Tgid", ""))
-
-
 def _marked(path: Path, clock: Callable[[], float]) -> bool | None:
     """Tell whether any memory is marked as mergeable (smaps, VmFlags mg); None where that cannot be read in time."""
     until, size, rest = clock() + _MAPS_SECONDS, 0, b""

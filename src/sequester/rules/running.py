@@ -72,8 +72,9 @@ def _not_negotiated(case: Case) -> Iterator[Breach]:
         return
     later = limitation.engages is Engagement.AT_SWITCHOVER and not _switched(running)
     for negotiation in running.negotiations:
-        if negotiation.driven and negotiation.accepted is False:
-            part = case.guest.by_key[negotiation.key]
+        part = case.guest.by_key[negotiation.key]
+        # What was not offered (SQ301) no driver can take.
+        if negotiation.driven and negotiation.accepted is False and part.flag("iommu_platform"):
             yield Breach(
                 f"{part.label()}: the guest's driver did not take VIRTIO_F_ACCESS_PLATFORM"
                 + (", and stops working once the guest has switched over" if later else ""),
