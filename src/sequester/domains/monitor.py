@@ -104,7 +104,7 @@ class VirshMonitor:
             raise GuestError(
                 f"libvirt did not answer in {ANSWER_SECONDS:.0f} s", code="libvirt.timeout", where=self.where
             ) from None
-        replies = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
+        replies = [line for line in done.stdout.decode(errors="replace").split("\n") if line.strip()]
         if done.returncode or len(replies) != len(lines):
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise InputError(
