@@ -20,6 +20,7 @@ GREETING_SECONDS = 30.0
 COMMAND_SECONDS = 60.0
 """Until QEMU has answered a command of ours. Finishing the launch of a large guest is the longest."""
 _LAST_SECONDS = 0.2
+_ENDING_SECONDS = 1.0
 
 
 class Session:
@@ -47,7 +48,12 @@ class Session:
         except GuestError:
             if not self.monitor.ended.done():
                 raise
+            with contextlib.suppress(TimeoutError):  # a QEMU that dies closes its monitor a moment before
+                await asyncio.wait_for(self.process.wait(), _ENDING_SECONDS)
             await self.process.last_lines()
+            if self.process.status is None:
+                why = self.monitor.ended.result()
+                raise GuestError(f"QEMU was lost during {command}", code="qemu.lost", why=why) from None
             raise self.process.ended(f"during {command}") from None
 
 
