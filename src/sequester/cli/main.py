@@ -19,6 +19,7 @@ COMMANDS = {
     "audit": "a running guest against what its limitation asks",
     "hook": "a hook of libvirt that starts no domain whose protection is misconfigured",
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
+    "image": "make a boot image that only the machines you name can open (s390 Secure Execution)",
     "verify": "whether evidence is real, current, and from the guest that was meant",
     "show": "every field of evidence, and what it means",
     "owner": "the guest owner's side of a launch: chain, session, measurement, secret, ID block",

@@ -68,13 +68,16 @@ class Secrets:
             raise InputError("the two halves of an XTS key differ", code="image.key")
 
     @classmethod
-    def random(cls) -> Secrets:
-        """Return new ones from the system's randomness."""
+    def random(cls, protection: bytes | None = None, communication: bytes | None = None) -> Secrets:
+        """Return new ones from the system's randomness, but for those that the customer keeps himself."""
         from cryptography.hazmat.primitives.asymmetric.ec import SECP521R1, generate_private_key
 
-        return cls(
-            generate_private_key(SECP521R1()), **{name: os.urandom(size) for name, size in _SIZES.items()}
-        )
+        drawn = {name: os.urandom(size) for name, size in _SIZES.items()}
+        if protection is not None:
+            drawn["protection"] = protection
+        if communication is not None:
+            drawn["communication"] = communication
+        return cls(generate_private_key(SECP521R1()), **drawn)
 
     def __repr__(self) -> str:
         return "Secrets(...)"
