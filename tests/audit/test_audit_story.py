@@ -358,6 +358,13 @@ def test_whatever_a_qemu_answers_is_judged_or_an_error_of_ours(asked: Command) -
             audit(made)
 
 
+def test_a_qemu_without_a_machine_is_told_of() -> None:
+    made = qemu()
+    del made.answers[command("query-target")]
+    with pytest.raises(GuestError, match="has not made its machine yet"):
+        audit(made)
+
+
 def test_a_qemu_with_endless_devices_is_given_up() -> None:
     made = qemu()
     made.answers[children(ANONYMOUS)] = [

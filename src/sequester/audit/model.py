@@ -59,9 +59,9 @@ def guest_of(told: Answered, mergeable: bool | None) -> tuple[Guest, dict[str, i
     parts = _Parts()
     _machine(parts, told, mergeable)
     devices = {place.path: parts.add("device", place.type, *_device(told, place)) for place in told.devices}
+    _chardevs(parts, told)  # before objects: a monitor's object has its character device's id
     _objects(parts, told)
     _transports(parts, told)
-    _chardevs(parts, told.seen)
     _displays(parts, told.seen)
     return complete(told.arch, "", parts.made), devices
 
@@ -256,9 +256,12 @@ def _transports(parts: _Parts, told: Answered) -> None:
         parts.add("global", "virtio-mmio", {"force-legacy": False})
 
 
-def _chardevs(parts: _Parts, seen: Seen) -> None:
-    """Add character devices, and for what each is there: a monitor, the gdb stub, or a device that names it."""
-    monitors = {part.text("chardev") for part in parts.made if part.type.startswith("monitor-")}
+def _chardevs(parts: _Parts, told: Answered) -> None:
+    """Add character devices, the gdb stub, and the monitors that are no objects (before QEMU 11)."""
+    seen = told.seen
+    monitors = {
+        seen.text(path, "chardev") for path, type_of in told.objects if type_of.startswith("monitor-")
+    }
     for entry in records(seen.value(command("query-chardev"))):
         label, text = string(entry.get("label")), string(entry.get("filename", ""))
         text = text.removeprefix("disconnected:")

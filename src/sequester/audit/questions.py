@@ -122,7 +122,13 @@ def ask(seen: Seen) -> Answered:
     seen.ask((_VERSION, *once, NODES, *machine, *places))
     qemu = record(record(seen.value(_VERSION)).get("qemu"))
     version = tuple(integer(qemu.get(part)) for part in ("major", "minor", "micro"))
-    arch = string(record(seen.value(command("query-target"))).get("arch", ""))
+    if not seen.answered(command("query-target")):  # it is not permitted before
+        raise GuestError(
+            "this QEMU has not made its machine yet",
+            code="audit.preconfig",
+            remedy="audit it once `x-exit-preconfig` has let it go on",
+        )
+    arch = string(record(seen.value(command("query-target"))).get("arch"))
     backends = _virtio(seen)
     seen.ask(prop(path, "type") for path in backends)
     devices = tuple(_devices(seen, arch, backends))
