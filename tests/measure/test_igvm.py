@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from sequester.errors import InputError
-from sequester.measure import mrtd, snp_pages
+from sequester.measure import mrtd, snp_pages, vmsa
 from sequester.measure.igvm import MOST_BYTES, SNP, TDX, SnpIgvmLaunch, TdxIgvmLaunch, read_igvm
 from sequester.measure.methods import method
 from sequester.measure.pieces import Pieces
+from sequester.record import replaced
 
 DATA = [bytes([65 + number]) * 4096 for number in range(4)]
 SNP_MASK, TDX_MASK = 1, 2
@@ -139,8 +140,7 @@ def test_the_method_of_each_platform_knows_an_igvm_file(tmp_path: Path) -> None:
     assert method("sev-snp").launch(Pieces("sev-snp", str(path))).measure().digest == snp(file)
     assert method("tdx").launch(Pieces("tdx", str(path))).measure().digest == tdx(file)
     for platform in ("sev-snp", "tdx"):
-        with pytest.raises(InputError, match="from an IGVM file"):
-            method(platform).find(bytes(48), Pieces(platform, str(path)), ())
+        assert method(platform).find(bytes(48), Pieces(platform, str(path)), ()) is None
 
 
 @pytest.mark.parametrize(
@@ -181,3 +181,76 @@ def test_a_file_that_puts_nothing_into_the_guest_has_no_measurement() -> None:
 def test_a_truncated_file_is_refused(size: int) -> None:
     with pytest.raises(InputError):
         read_igvm(both().page(0x1000, DATA[0]).build()[:size], SNP, "")
+
+
+def vmsa_page(features: int = 1) -> bytes:
+    return vmsa.page(vmsa.state(vmsa.RESET, 0xA00F11, features))
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    """A file with pages, zeros beside data, and two processors between the pages."""
+    file = both().page(0x1000, DATA[0]).page(0x2000).context(DATA[2]).context(DATA[3], 1)
+    (tmp_path / "guest.igvm").write_bytes(file.page(0x9000).build())
+    return tmp_path / "guest.igvm"
+
+
+def explained(guest: Path, digest: bytes, *others: Path, platform: str = "sev-snp") -> tuple[str, ...] | None:
+    pieces = Pieces(platform, str(guest), signature=0xA00F11)
+    match = method(platform).find(digest, pieces, tuple(map(str, others)))
+    if match is None:
+        return None
+    assert match.launch.measure().digest == digest
+    return match.differences
+
+
+def launch_of(guest: Path, **changes: object) -> bytes:
+    file = read_igvm(guest.read_bytes(), SNP, "guest.igvm")
+    return replaced(SnpIgvmLaunch(file), **changes).measure().digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"monitor": "gce"}, ["processors where the file has them"]),
+        ({"apart": True}, ["a zero page of its own"]),
+        ({"processors": 1}, ["1 of the file's 2 processors"]),
+        ({"features": 0x21}, ["guest features 0x21"]),
+        ({"more": (DATA[3],) * 2}, ["2 processors more, like the file's last one"]),
+        ({"more": (vmsa_page(),)}, ["1 processor more, as they are at reset"]),
+        ({"apart": True, "features": 0x201}, ["a zero page of its own", "guest features 0x201"]),
+        (
+            {"processors": 1, "more": (vmsa_page(),) * 3},
+            ["1 of the file's 2 processors", "3 processors more, as they are at reset"],
+        ),
+    ],
+)
+def test_what_a_launcher_does_otherwise_with_a_file_is_found(
+    guest: Path, changes: dict[str, object], said: list[str]
+) -> None:
+    found = explained(guest, launch_of(guest, **changes))
+    assert found is not None
+    assert len(found) == len(said)
+    assert all(part in what for part, what in zip(said, found, strict=True))
+
+
+def test_another_file_in_the_folder_is_found_and_nothing_else_is_made_up(guest: Path, tmp_path: Path) -> None:
+    other = both().page(0x1000, DATA[1]).context(DATA[3])
+    (tmp_path / "other.igvm").write_bytes(other.build())
+    (tmp_path / "torn.igvm").write_bytes(other.build()[:100])
+    paths = (tmp_path / "torn.igvm", tmp_path / "other.igvm")
+    (difference,) = explained(guest, snp(other), *paths) or ()
+    assert "other.igvm instead of" in difference
+    (difference,) = explained(guest, tdx(other), *paths, platform="tdx") or ()
+    assert "other.igvm instead of" in difference
+    for platform in ("sev-snp", "tdx"):
+        assert explained(guest, hashlib.sha384(b"").digest(), *paths, platform=platform) is None
+
+
+def test_the_order_of_adding_and_measuring_pages_is_found_on_tdx(guest: Path) -> None:
+    file = read_igvm(guest.read_bytes(), TDX, "guest.igvm")
+    seen = TdxIgvmLaunch(file, pages_first=True).measure().digest
+    assert seen != TdxIgvmLaunch(file).measure().digest
+    (difference,) = explained(guest, seen, platform="tdx") or ()
+    assert "before they are measured" in difference

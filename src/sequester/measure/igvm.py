@@ -15,7 +15,7 @@ import struct
 from hashlib import sha384
 
 from sequester.errors import InputError
-from sequester.measure import mrtd, snp_pages
+from sequester.measure import mrtd, snp_pages, vmsa
 from sequester.measure.measurement import Contribution, Measurement, Register
 from sequester.measure.vmsa import QEMU
 from sequester.record import record
@@ -82,16 +82,20 @@ class Context:
 
 @record
 class IgvmFile:
-    """What a file puts into a guest of one platform, in order."""
+    """What a file puts into a guest of one platform, in order: page by page, as it says it."""
 
     name: str
     steps: tuple[Run | Area | Context, ...]
+
+    def runs(self) -> tuple[Run | Area | Context, ...]:
+        """Return the steps as QEMU takes them: pages that follow each other are one run."""
+        return tuple(_runs(iter(self.steps)))
 
 
 def read_igvm(data: bytes, platform: int, name: str) -> IgvmFile:
     """Read a file's directives for one platform. Raises InputError, naming it, where it is malformed."""
     try:
-        return IgvmFile(name, tuple(_runs(_directives(data, platform))))
+        return IgvmFile(name, tuple(_directives(data, platform)))
     except (struct.error, _MalformedError) as error:
         raise InputError(
             f"this IGVM file is malformed: {error}",
@@ -192,11 +196,20 @@ def _runs(steps: Iterator[Run | Area | Context]) -> Iterator[Run | Area | Contex
 
 @record
 class SnpIgvmLaunch:
-    """A SEV-SNP guest that starts from an IGVM file; QEMU adds its processors last, and zeros as zero pages."""
+    """A SEV-SNP guest that starts from an IGVM file; QEMU adds its processors last, and zeros as zero pages.
+
+    The others say what else a launcher may do: `apart`, that each page without data is a zero page, whatever is beside
+    it; `processors`, how many of the file's it starts; `features`, the SEV_FEATURES that it gives them; `more`, the
+    VMSA pages of processors that the file does not have.
+    """
 
     file: IgvmFile
     monitor: str = QEMU
     notes: tuple[str, ...] = ()
+    apart: bool = False
+    processors: int | None = None
+    features: int | None = None
+    more: tuple[bytes, ...] = ()
 
     def measure(self) -> Measurement:
         """Return the launch digest, 48 bytes. Raises InputError for a file that puts nothing into the guest."""
@@ -216,10 +229,7 @@ class SnpIgvmLaunch:
     def contributions(self) -> Iterator[Contribution]:
         """Yield each run of pages and each processor; `running` is the chain after it."""
         chain = snp_pages.NO_DIGEST
-        steps = list(self.file.steps)
-        if self.monitor == QEMU:
-            steps.sort(key=lambda step: isinstance(step, Context))
-        for step in steps:
+        for step in self._steps():
             contents = b""
             if isinstance(step, Context):
                 contents = sha384(step.page).digest()
@@ -247,6 +257,22 @@ class SnpIgvmLaunch:
                 what, snp_pages.TYPE_NAMES[kind], chain, contents, place, size, "launch-digest"
             )
 
+    def _steps(self) -> Iterator[Run | Area | Context]:
+        """Yield what goes in, in the launcher's order."""
+        steps = list(self.file.steps if self.apart else self.file.runs())
+        if self.monitor == QEMU:
+            steps.sort(key=lambda step: isinstance(step, Context))
+        number = 0
+        for step in steps:
+            if isinstance(step, Context):
+                number += 1
+                if self.processors is not None and number > self.processors:
+                    continue
+                if self.features is not None:
+                    step = Context(step.number, vmsa.with_features(step.page, self.features))
+            yield step
+        yield from (Context(number + at, page) for at, page in enumerate(self.more))
+
     def _kind(self, run: Run) -> int:
         if run.type == _SECRETS:
             return snp_pages.SECRETS
@@ -259,10 +285,14 @@ class SnpIgvmLaunch:
 
 @record
 class TdxIgvmLaunch:
-    """A TDX guest that starts from an IGVM file: MRTD alone, for its firmware need not be OVMF."""
+    """A TDX guest that starts from an IGVM file: MRTD alone, for its firmware need not be OVMF.
+
+    `pages_first` is for launchers that add all pages of a run before they measure any.
+    """
 
     file: IgvmFile
     notes: tuple[str, ...] = ()
+    pages_first: bool = False
 
     def measure(self) -> Measurement:
         """Return MRTD. Raises InputError for a file that puts nothing into the guest."""
@@ -279,14 +309,18 @@ class TdxIgvmLaunch:
     def contributions(self) -> Iterator[Contribution]:
         """Yield each run of pages; `running` is MRTD if it ended there."""
         digest = mrtd.start()
-        for step in self.file.steps:
+        for step in self.file.runs():
             if isinstance(step, Context) or (isinstance(step, Run) and step.flags & _SHARED):
                 continue
             contents = b""
             if isinstance(step, Run) and not step.flags & _UNMEASURED:
                 data = step.data or bytes(step.size)
                 contents = sha384(data).digest()
-                mrtd.add_and_extend(digest, step.address, data)
+                if self.pages_first:
+                    mrtd.add(digest, step.address, step.size)
+                    mrtd.extend(digest, step.address, data)
+                else:
+                    mrtd.add_and_extend(digest, step.address, data)
             else:
                 mrtd.add(digest, step.address, step.size)
             what = "pages" if isinstance(step, Run) else "parameters"

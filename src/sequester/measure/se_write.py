@@ -100,7 +100,7 @@ def write_image(
     pages = sum(component.length for component in components) // PAGE
     contents = Contents(pages, digests, _MASK, places[LOADER].address, flags)
     header = build_header(hosts, contents, secrets)
-    for place, data in (
+    for place, block in (
         (header_at, header),
         (at, ipl_block(components, header_at, len(header))),
         (LOAD_AT, code.first_part(Place(header_at, len(header)), at)),
@@ -108,7 +108,7 @@ def write_image(
         metadata(header_at, at),
     ):
         file.seek(place)
-        file.write(data)
+        file.write(block)
 
 
 def check_parts(parts: Parts) -> None:

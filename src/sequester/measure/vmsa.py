@@ -143,6 +143,12 @@ def page(registers: State) -> bytes:
     return bytes(made)
 
 
+def with_features(contents: bytes, features: int) -> bytes:
+    """Return a VMSA page with other SEV_FEATURES."""
+    offset, size = REGISTERS["sev_features"]
+    return contents[:offset] + features.to_bytes(size, "little") + contents[offset + size :]
+
+
 def pages(
     vcpus: int, reset: int, signature: int, features: int, monitor: str = QEMU, fpu: bool = True
 ) -> Iterator[bytes]:

@@ -57,7 +57,9 @@ def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None
     check_length(digest, DIGEST_SIZE, "SEV-SNP")
     given = launch(pieces)
     if isinstance(given, SnpIgvmLaunch):
-        raise _of_igvm(pieces)
+        from sequester.measure import igvm, igvm_guesses
+
+        return igvm_guesses.nearest(digest, given, pieces, igvm_guesses.readable(others, igvm.SNP))
     if not isinstance(given, SnpLaunch):
         return search(digest, given, svsm_guesses(given), SvsmPrefixes())
     guesses = snp_guesses(given, pieces.boot_at_hand(), readable(others))
@@ -77,15 +79,6 @@ def references(matrix: Matrix) -> Iterator[Reference]:
             continue
         prefixes = SvsmPrefixes() if matrix.pieces.svsm else SnpPrefixes()
         yield from with_processors(matrix, made, prefixes, REGISTER)
-
-
-def _of_igvm(pieces: Pieces) -> InputError:
-    return InputError(
-        "what may be wrong about a launch from an IGVM file is not known",
-        code="measure.igvm",
-        where=pieces.firmware,
-        remedy="compare --explain with what the file's makers say",
-    )
 
 
 def _under_svsm(pieces: Pieces) -> SvsmLaunch:

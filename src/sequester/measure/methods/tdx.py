@@ -73,12 +73,9 @@ def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None
     check_length(digest, SIZE, "TDX")
     given = launch(pieces)
     if not isinstance(given, TdxLaunch):
-        raise InputError(
-            "what may be wrong about a launch from an IGVM file is not known",
-            code="measure.igvm",
-            where=pieces.firmware,
-            remedy="compare --explain with what the file's makers say",
-        )
+        from sequester.measure import igvm, igvm_guesses
+
+        return igvm_guesses.nearest(digest, given, pieces, igvm_guesses.readable(others, igvm.TDX))
     return nearest(digest, given, _readable(others))
 
 
