@@ -47,7 +47,7 @@ def started(qemu: RealQemu, folder: Path, *words: str, held: bool = True) -> Ite
         )
     try:
         until = time.monotonic() + 60
-        while not path.exists() and process.poll() is None and time.monotonic() < until:
+        while not listens(path) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         assert process.poll() is None, (folder / "errors").read_text()
         yield str(path)
@@ -55,6 +55,12 @@ def started(qemu: RealQemu, folder: Path, *words: str, held: bool = True) -> Ite
     finally:
         process.kill()
         process.wait()
+
+
+def listens(path: Path) -> bool:
+    """Tell whether QEMU listens: the socket's file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
 
 
 def audited(path: str, limit: str | None = None, planned: Guest | None = None) -> Audit:
