@@ -11,7 +11,7 @@ from hook_in_place import LOOSE, NEEDY, PLAIN, PREPARE, HookInPlace, in_place
 
 from sequester.errors import HostError, InputError, RefusedError
 from sequester.hook.gate import MARKS
-from sequester.hook.installing import NAME, install
+from sequester.hook.installing import NAME, install, writable_by_others
 from sequester.platforms.registry import object_types, platforms
 
 DOMAINS = Path(__file__).parents[1] / "formats" / "domains"
@@ -203,6 +203,15 @@ def test_a_folder_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
 def test_a_python_that_no_first_line_can_name_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot be named"):
         install(str(tmp_path), python="/opt/my python/bin/python3")
+
+
+def test_a_python_that_others_may_write_is_told_of(tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python3"
+    python.parent.mkdir()
+    python.write_text("")
+    assert str(python.parent) not in writable_by_others(str(python))
+    python.parent.chmod(0o777)
+    assert str(python.parent) in writable_by_others(str(python))
 
 
 def test_what_libvirt_hands_on_is_the_last_argument_and_ignored(hook: HookInPlace) -> None:

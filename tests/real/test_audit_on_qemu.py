@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_qemu import Qemus, RealQemu
+from real_qemu import RealQemu
 from test_guest_image import the_image
 
 from sequester.audit.auditing import Audit, audit
@@ -111,8 +111,8 @@ def test_each_device_is_found_and_judged_by_what_it_has(qemu: RealQemu, tmp_path
     assert found.case.guest.machine.type.removeprefix("pc-").startswith(machine)
 
 
-def test_what_is_plugged_in_is_seen_and_compared_with_the_plan(qemus: Qemus, tmp_path: Path) -> None:
-    qemu = qemus.get("x86_64")
+@pytest.mark.real_qemu(arch="x86_64")
+def test_what_is_plugged_in_is_seen_and_compared_with_the_plan(qemu: RealQemu, tmp_path: Path) -> None:
     words = "-device pcie-root-port,id=rp0,chassis=1 -device virtio-rng-pci,id=rng0,iommu_platform=on,bus=rp0"
     port = "-device pcie-root-port,id=rp1,chassis=2"
     planned = from_argv(
@@ -156,9 +156,13 @@ def test_an_object_that_nothing_names_is_found_with_all_its_properties(
 
 @pytest.mark.real_qemu(arch="x86_64")
 def test_open_doors_are_found(qemu: RealQemu, tmp_path: Path) -> None:
-    doors = f"-gdb unix:{tmp_path}/gdb,server=on,wait=off -monitor tcp:127.0.0.1:0,server=on,wait=off"
-    with started(qemu, tmp_path, *doors.split()) as path:
+    stub = {"command-line": f"gdbserver unix:{tmp_path}/gdb,server=on,wait=off"}
+    with started(qemu, tmp_path, "-monitor", "tcp:127.0.0.1:0,server=on,wait=off") as path:
+        before = {finding.code for finding in audited(path, "sev-snp").findings}
+        asked(path, {"execute": "human-monitor-command", "arguments": stub})
         found = audited(path, "sev-snp")
+    assert "SQ805" in before
+    assert "SQ955" not in before
     assert {"SQ955", "SQ805"} <= {finding.code for finding in found.findings}
 
 

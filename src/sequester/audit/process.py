@@ -29,7 +29,7 @@ def merging(pid: int, proc: Path = PROC, clock: Callable[[], float] = time.monot
     folder = proc / str(pid)
     stat = _fields(folder / "ksm_stat")
     pages = _number(stat.get("ksm_merging_pages", "") or _read(folder / "ksm_merging_pages"))
-    told = stat.get("ksm_mergeable")  # Linux 6.16 and later
+    told = stat.get("ksm_mergeable")  # newer kernels; seen on Linux 6.18
     if told in ("yes", "no"):
         return Merging(told == "yes", pages or 0)
     marked = _marked(folder / "smaps", clock)

@@ -56,12 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    from sequester.hook.installing import install
+    from sequester.hook.installing import install, writable_by_others
     from sequester.hook.judging import read_policy
 
     if arguments.required or arguments.name or arguments.guest_argv:
         raise InputError("--install takes no domain", code="usage.hook")
     read_policy(arguments.policy)
     print(install(arguments.install, arguments.policy))
+    for path in writable_by_others():
+        say(f"warning: libvirt's daemon will run what others may write: {path}")
     say("restart libvirt's daemon if this is the first hook: it looks for hooks when it starts")
     return 0

@@ -98,7 +98,7 @@ def _define(domain: BoundDomain, plan: Plan, wanted: bool, tell: Tell) -> None:
             where=where,
             why="; ".join(written.lost),
         )
-    tell.step(f"writing {len(plan.changes)} changes into the domain")
+    tell.step("writing the plan into the domain")
     domain.define(written.text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -23,6 +24,19 @@ def script(python: str, package: Path, policy: str) -> str:
         f"#!{python} -I\n{_MARK}\n{gate}\n\nif __name__ == '__main__':\n"
         f"    sys.exit(main(sys.argv[1:], {judge!r}, {policy!r}))\n"
     )
+
+
+def writable_by_others(python: str = sys.executable) -> tuple[str, ...]:
+    """Return what the hook runs, as root in most places, and somebody else may write: its Python, or our package."""
+    package = Path(__file__).resolve().parents[1]
+    found = []
+    for place in (Path(python).resolve(), Path(python).absolute(), package):
+        for path in (place, *place.parents):
+            about = path.stat()
+            shared = about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX
+            if about.st_uid not in (0, os.geteuid()) or shared:
+                found.append(str(path))
+    return tuple(dict.fromkeys(found))
 
 
 def install(folder: str = FOLDER, policy: str = POLICY, python: str = sys.executable) -> Path:

@@ -226,7 +226,7 @@ RULES = (
         "what QEMU remembers: with a protection object QEMU 7.2, 10.0 and 11.1 answer that mem-merge is off after "
         "having marked all memory. /proc/PID/ksm_stat and smaps tell; they are read where QEMU runs on this machine.",
         broken="Equal pages of two guests become one. Whoever writes to such a page waits for its copy, and so learns "
-        "that the other has it. Seen on Linux 6.18 with guests of QEMU 11.1: ksm_mergeable says yes.",
+        "that the other has it. Seen on Linux 6.18 with guests of QEMU 7.2, 10.0 and 11.1: ksm_mergeable says yes.",
         remedy="start the guest with mem-merge=off, and KSM off for its service (MemoryKSM= of systemd)",
         references=("https://docs.kernel.org/admin-guide/mm/ksm.html",),
         limits=_READ,
