@@ -258,6 +258,14 @@ def test_a_device_that_was_plugged_in_is_told() -> None:
     assert codes(made) == []
 
 
+def test_a_vcpu_that_was_plugged_in_is_told_where_launches_measure_them() -> None:
+    for kind, properties, found in (("sev-snp-guest", SNP, ["SQ958"]), ("", {}, [])):
+        made = qemu(kind, properties)
+        made.add(ANONYMOUS, "device[0]", "EPYC-v4-x86_64-cpu", {"hotplugged": True})
+        assert codes(made) == found
+        assert "SQ958" in all_codes(made)
+
+
 def test_a_plan_finds_what_is_strange_and_what_is_missing() -> None:
     made = qemu()
     made.virtio("hot0", hotplugged=True)

@@ -30,6 +30,11 @@ MACHINES = {
     "aarch64": ("virt", "pci", "cca"),
 }
 RIGHT = {"pci": "iommu_platform=on,disable-legacy=on", "ccw": "iommu_platform=on"}
+CONSOLES = {
+    "x86_64": ("-serial", "chardev:c0"),
+    "s390x": ("-cpu", "max", "-device", "sclpconsole,chardev=c0"),
+    "ppc64": ("-cpu", "power9", "-serial", "chardev:c0"),
+}
 READY_SECONDS = 240
 
 
@@ -186,21 +191,35 @@ def test_a_guest_in_the_making_is_told_of(qemu: RealQemu, tmp_path: Path) -> Non
 
 
 @pytest.mark.real_qemu(arch="x86_64")
+def test_a_vcpu_that_is_plugged_in_is_seen(qemu: RealQemu, tmp_path: Path) -> None:
+    cpu = {"driver": "qemu64-x86_64-cpu", "socket-id": 1, "core-id": 0, "thread-id": 0}
+    words = "-cpu qemu64 -smp 1,maxcpus=2,sockets=2"
+    with started(qemu, tmp_path, *words.split()) as path:
+        assert "SQ958" not in {finding.code for finding in audited(path, "sev-snp").findings}
+        asked(path, {"execute": "device_add", "arguments": cpu})
+        found = {finding.code: finding for finding in audited(path, "sev-snp").findings}
+    assert "no launch has measured its state" in found["SQ958"].found
+
+
 def test_what_a_linux_guests_drivers_took_is_known_where_qemu_can_be_asked(
     qemu: RealQemu, tmp_path: Path
 ) -> None:
-    image = the_image("x86_64")
+    if qemu.arch not in CONSOLES:
+        pytest.skip(f"no Linux is made for {qemu.arch}")
+    _, way, limit = MACHINES[qemu.arch]
+    image = the_image(qemu.arch)
     words = [
-        *("-m", "512", "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append"),
+        *("-m", "768", "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append"),
         f"{image.command_line()} sequester.stay",
-        *("-serial", f"file:{tmp_path}/console", "-netdev", "user,id=n0"),
-        *("-device", f"virtio-net-pci,id=net0,netdev=n0,{RIGHT['pci']}", "-device", "virtio-rng-pci,id=rng0"),
+        *("-chardev", f"file,id=c0,path={tmp_path}/console", *CONSOLES[qemu.arch]),
+        *("-netdev", "user,id=n0", "-device", f"virtio-net-{way},id=net0,netdev=n0,{RIGHT[way]}"),
+        *("-device", f"virtio-rng-{way},id=rng0"),
     ]
     with started(qemu, tmp_path, *words, held=False) as path:
         until = time.monotonic() + READY_SECONDS
         while "sequester-guest: ready" not in console(tmp_path) and time.monotonic() < until:
             time.sleep(0.2)
-        found = audited(path, "sev-snp")
+        found = audited(path, limit)
         (status,) = asked(path, {"execute": "query-status"})
     assert status["running"]  # an audit leaves the guest as it was
     running = found.case.running

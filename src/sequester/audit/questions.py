@@ -138,7 +138,14 @@ def ask(seen: Seen) -> Answered:
     cpus = records(seen.value(command("query-cpus-fast")))
     cpu = string(cpus[0].get("qom-path", "")) if cpus else ""
     status = STATUS_SAFE[0] <= version < STATUS_SAFE[1]
-    seen.ask((*_of_devices(devices, arch, status), *_of_objects(objects), *_of_cpu(cpu)))
+    seen.ask(
+        (
+            *_of_devices(devices, arch, status),
+            *_of_objects(objects),
+            *_of_cpu(cpu),
+            *(prop(path, "hotplugged") for path in cpus),
+        )
+    )
     seen.ask(_of_mmio(seen, devices, arch))
     return Answered(seen, version, arch, devices, objects, cpu, status)
 

@@ -180,13 +180,19 @@ def _not_switched(case: Case) -> Iterator[Breach]:
 
 
 def _strangers(case: Case) -> Iterator[Breach]:
-    running = case.running
+    running, limitation = case.running, case.limitation
     if running is None:
         return
     for key in sorted(running.strangers | running.plugged):
         part = case.guest.by_key[key]
         if key not in running.plugged:
             yield Breach(f"{part.label()} is not in the plan", part)
+        elif part.type.endswith("-cpu") and limitation is not None and not limitation.demands.hot_cpus:
+            yield Breach(
+                f"{part.label()} was plugged in after the start, and no launch has measured its state",
+                part,
+                remedy="give the guest all its vCPUs at start",
+            )
         elif not running.planned:
             yield Breach(
                 f"{part.label()} was plugged in after the start",
