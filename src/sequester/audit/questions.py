@@ -143,7 +143,6 @@ def ask(seen: Seen) -> Answered:
             *_of_devices(devices, arch, status),
             *_of_objects(objects),
             *_of_cpu(cpu),
-            *(prop(path, "hotplugged") for path in cpus),
         )
     )
     seen.ask(_of_mmio(seen, devices, arch))
