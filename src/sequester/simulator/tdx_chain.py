@@ -29,6 +29,8 @@ _PPID = sha256(b"SIMULATED platform").digest()[:16]
 _SGX = "1.2.840.113741.1.13.1"
 _MONTH = timedelta(days=30)
 _P256 = "secp256r1"
+_MASK = bytes.fromhex("fbffffffffffffff0000000000000000")
+"""Bits of the enclave's attributes that count: all but whether it runs in 64-bit mode, and not XFRM."""
 
 
 def quoting_enclave(identity: Identity, now: datetime) -> QuotingEnclave:
@@ -126,8 +128,8 @@ def _qe_identity(now: datetime) -> dict[str, Any]:
         **_dates(now),
         "miscselect": "00000000",
         "miscselectMask": "FFFFFFFF",
-        "attributes": (QE_ATTRIBUTES[:8] + bytes(8)).hex().upper(),
-        "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
+        "attributes": bytes(had & mask for had, mask in zip(QE_ATTRIBUTES, _MASK, strict=True)).hex().upper(),
+        "attributesMask": _MASK.hex().upper(),
         "mrsigner": _MRSIGNER.hex().upper(),
         "isvprodid": 2,
         "tcbLevels": [

@@ -13,7 +13,7 @@ from sequester.evidence.tdx import bits
 from sequester.evidence.tdx.quote import Quote
 
 REGISTERS = {"mrtd": "MRTD", **{f"rtmr{number}": f"RTMR{number}" for number in range(4)}}
-_BOUND = ("mrconfigid", "mrowner", "mrownerconfig", "mrseam", "mrsignerseam")
+_BOUND = ("mrconfigid", "mrowner", "mrownerconfig", "mrseam", "mrsignerseam", "mrservicetd")
 _SIZE = 48
 KEYS: Mapping[str, Key] = {
     "attributes": Key(number((1 << 64) - 1), "TDATTRIBUTES, exactly"),
@@ -45,14 +45,16 @@ def _debug(quote: Quote, policy: Policy) -> Check:
 
 
 def _migration(quote: Quote, policy: Policy) -> Check:
-    can = quote.attributes & 1 << bits.MIGRATABLE
+    """A service TD that is bound can move a guest only if its attributes let it; who it is, GUEST_DATA asks."""
+    where = quote.where("tdattributes")
     bound = any(quote.body.get("mrservicetd", b""))
-    if not can and not bound:
-        return passed(criteria.MIGRATION, "off", quote.where("tdattributes"))
-    found = "a service TD is bound to the guest" if bound else "the guest can be migrated"
+    if not quote.attributes & 1 << bits.MIGRATABLE:
+        return passed(
+            criteria.MIGRATION, "off; a service TD is bound to the guest" if bound else "off", where
+        )
     if policy.migration:
-        return skipped(criteria.MIGRATION, f"{found}, which the policy allows")
-    return failed(criteria.MIGRATION, found, "none", quote.where("mrservicetd" if bound else "tdattributes"))
+        return skipped(criteria.MIGRATION, "the guest can be migrated, which the policy allows")
+    return failed(criteria.MIGRATION, "the guest can be migrated", "off", where)
 
 
 def _guest_policy(quote: Quote, own: Mapping[str, Any]) -> Check:
@@ -101,6 +103,8 @@ def _measurements(quote: Quote, policy: Policy) -> Iterator[Check]:
 def _guest_data(quote: Quote, own: Mapping[str, Any]) -> Check:
     asked = [name for name in _BOUND if name in own]
     for name in asked:
+        if name not in quote.body:
+            return failed(criteria.GUEST_DATA, f"there is no {name} in this quote", own[name].hex())
         if quote.body[name] != own[name]:
             return failed(
                 criteria.GUEST_DATA, f"{name} {quote.body[name].hex()}", own[name].hex(), quote.where(name)

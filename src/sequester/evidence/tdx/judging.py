@@ -1,4 +1,4 @@
-"""What Intel says of a platform at a time: its tables, whether they are its own and current, and the level they give."""
+"""What Intel says of a platform at a time: by its tables, if they are its own and current."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ def _fetched(
     kind: type[Kind], address: str, shelf: Shelf, collateral: Collateral, now: datetime
 ) -> Kind | None:
     documents = [collateral.lookup(address), collateral.lookup(address + pcs.ISSUER_CHAIN)]
-    found = sort(tuple(document for document in documents if document is not None))
-    shelf.certificates += found.certificates
-    tables = [each for each in (*found.tcb, *found.identities) if isinstance(each, kind)]
-    shelf.tcb += found.tcb
-    shelf.identities += found.identities
+    fetched: Shelf = sort(tuple(document for document in documents if document is not None))
+    shelf.certificates += fetched.certificates
+    tables = [each for each in (*fetched.tcb, *fetched.identities) if isinstance(each, kind)]
+    shelf.tcb += fetched.tcb
+    shelf.identities += fetched.identities
     return _newest(tables, now)
 
 
