@@ -19,6 +19,7 @@ from sequester.platforms.registry import object_types, platforms
 
 MACHINE, OBJECTS, CHARDEVS = "/machine", "/objects", "/chardevs"
 PERIPHERAL, ANONYMOUS, UNATTACHED = "/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"
+PARENTS = (PERIPHERAL, ANONYMOUS, UNATTACHED)
 BACKEND = "/virtio-backend"
 LINK = "confidential-guest-support"
 STATUS_SAFE = ((7, 2), (10, 1))
@@ -130,7 +131,8 @@ def ask(seen: Seen) -> Answered:
         )
     arch = string(record(seen.value(command("query-target"))).get("arch"))
     backends = _virtio(seen)
-    seen.ask(prop(path, "type") for path in backends)
+    listed = {path for parent in PARENTS for path, _ in _children(seen, parent)}
+    seen.ask(prop(path, "type") for path in backends if path not in listed)
     devices = tuple(_devices(seen, arch, backends))
     if len(devices) > _MOST_DEVICES:
         raise GuestError(f"this QEMU says that it has {len(devices)} devices", code="qmp.answer")
@@ -182,7 +184,7 @@ def _children(seen: Seen, parent: str) -> Iterator[tuple[str, str]]:
 
 def _devices(seen: Seen, arch: str, backends: dict[str, str]) -> Iterator[Place]:
     told = set()
-    for parent in (PERIPHERAL, ANONYMOUS, UNATTACHED):
+    for parent in PARENTS:
         for path, kind_of in _children(seen, parent):
             behind = backends.get(path, "")
             ours = parent != UNATTACHED or behind or transport(Part("device", kind_of), arch)
