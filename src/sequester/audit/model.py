@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from sequester.audit.asking import Seen, boolean, command, integer, record, records, string
+from sequester.audit.doors import add_chardevs, add_displays
+from sequester.audit.parts import Parts
 from sequester.audit.questions import (
     ALWAYS,
     ANONYMOUS,
@@ -56,13 +58,13 @@ def guest_of(told: Answered, mergeable: bool | None) -> tuple[Guest, dict[str, i
     `mergeable` is what the kernel says of KSM, where it says it: QEMU's own word on that is not to be trusted.
     Raises GuestError for answers that are none.
     """
-    parts = _Parts()
+    parts = Parts()
     _machine(parts, told, mergeable)
     devices = {place.path: parts.add("device", place.type, *_device(told, place)) for place in told.devices}
-    _chardevs(parts, told)  # before objects: a monitor's object has its character device's id
+    add_chardevs(parts, told)  # before objects: a monitor's object has its character device's id
     _objects(parts, told)
     _transports(parts, told)
-    _displays(parts, told.seen)
+    add_displays(parts, told.seen)
     return complete(told.arch, "", parts.made), devices
 
 
@@ -78,27 +80,7 @@ def protection_path(seen: Seen) -> str:
     return seen.text(MACHINE, LINK)
 
 
-class _Parts:
-    """Parts in the making, each with the next key."""
-
-    def __init__(self) -> None:
-        self.made: list[Part] = []
-
-    def add(
-        self,
-        group: str,
-        type_of: str,
-        properties: dict[str, Value] | None = None,
-        name: str = "",
-        path: str = "",
-    ) -> int:
-        key = len(self.made)
-        given = {"id": name, **(properties or {})} if name else properties or {}
-        self.made.append(Part(group, type_of, given, key, name, spelled=path))
-        return key
-
-
-def _machine(parts: _Parts, told: Answered, mergeable: bool | None) -> None:
+def _machine(parts: Parts, told: Answered, mergeable: bool | None) -> None:
     seen = told.seen
     said = {name: seen.property(MACHINE, name) for name in _SWITCHES}
     properties = {name: value for name, value in said.items() if value not in _UNSAID}
@@ -142,7 +124,7 @@ def _accelerator(seen: Seen) -> str:
     return "kvm" if record(seen.value(command("query-kvm"))).get("enabled") else "tcg"
 
 
-def _processor(parts: _Parts, told: Answered) -> None:
+def _processor(parts: Parts, told: Answered) -> None:
     seen, cpu = told.seen, told.cpu
     cpus = records(seen.value(command("query-cpus-fast")))
     model = seen.text(cpu, "type").removesuffix(_CPU_SUFFIX)
@@ -159,7 +141,7 @@ def _processor(parts: _Parts, told: Answered) -> None:
     parts.add("smp", str(len(cpus)), dict(most))
 
 
-def _memory(parts: _Parts, seen: Seen) -> None:
+def _memory(parts: Parts, seen: Seen) -> None:
     size = record(seen.value(command("query-memory-size-summary"))).get("base-memory")
     configured = record(seen.property(MACHINE, "memory"))
     more: dict[str, Value] = {}
@@ -205,7 +187,7 @@ def _memdevs(seen: Seen) -> list[dict[str, Any]]:
     return records(seen.value(command("query-memdev")))
 
 
-def _objects(parts: _Parts, told: Answered) -> None:
+def _objects(parts: Parts, told: Answered) -> None:
     seen = told.seen
     by_id = {string(one.get("id", "")): one for one in _memdevs(seen)}
     machine = parts.made[0]
@@ -244,7 +226,7 @@ def _not_main(path: str, machine: Part, name: str) -> bool:
     return name != "merge" or path.rpartition("/")[2] != machine.get("memory-backend")
 
 
-def _transports(parts: _Parts, told: Answered) -> None:
+def _transports(parts: Parts, told: Answered) -> None:
     """Say of virtio-mmio what its transports say, where all of them agree that legacy is off."""
     seen = told.seen
     buses = [
@@ -254,60 +236,6 @@ def _transports(parts: _Parts, told: Answered) -> None:
     ]
     if buses and all(bus and seen.property(bus, "force-legacy") is False for bus in buses):
         parts.add("global", "virtio-mmio", {"force-legacy": False})
-
-
-def _chardevs(parts: _Parts, told: Answered) -> None:
-    """Add character devices, the gdb stub, and the monitors that are no objects (before QEMU 11)."""
-    seen = told.seen
-    monitors = {
-        seen.text(path, "chardev") for path, type_of in told.objects if type_of.startswith("monitor-")
-    }
-    for entry in records(seen.value(command("query-chardev"))):
-        label, text = string(entry.get("label")), string(entry.get("filename", ""))
-        text = text.removeprefix("disconnected:")
-        if label == "gdb":
-            if text.startswith(("tcp:", "telnet:")):
-                parts.add("gdb", text)
-            continue
-        type_of, properties = _socket(text)
-        parts.add("chardev", type_of, properties, label)
-        if label.startswith(("compat_monitor", "charmonitor")) and label not in monitors:
-            parts.add("mon", label)
-
-
-def _socket(text: str) -> tuple[str, dict[str, Value]]:
-    """Read a character device as `query-chardev` describes it: ``tcp:HOST:PORT,server=on``, ``unix:PATH``, ``pty:...``.
-
-    A connection that stands is described by both its ends, ``tcp:HOST:PORT,server=on <-> HOST:PORT``.
-    """
-    protocol, _, rest = text.partition(":")
-    first, *options = rest.partition(" <-> ")[0].split(",")
-    if protocol in ("tcp", "telnet", "tn3270", "websocket", "tls"):
-        host, _, port = first.rpartition(":")
-        properties: dict[str, Value] = {"host": host.strip("[]"), "port": port}
-        if protocol == "tls":
-            properties["tls-creds"] = "given"
-        properties["server"] = "server=on" in options
-        return "socket", properties
-    if protocol == "unix":
-        return "socket", {"path": first}
-    return protocol or "null", {}
-
-
-def _displays(parts: _Parts, seen: Seen) -> None:
-    vnc = record(seen.value(command("query-vnc")))
-    if vnc.get("enabled") and "host" in vnc and vnc.get("family") != "unix":
-        method = string(vnc.get("auth", "none"))
-        said: dict[str, Value] = {"password": method == "vnc", "sasl": "sasl" in method}
-        if method.startswith("vencrypt") and "plain" not in method.partition("+")[2]:
-            said["tls-creds"] = "given"
-        parts.add("vnc", f"{string(vnc['host'])}:{string(vnc.get('service', '0'))}", said)
-    spice = record(seen.value(command("query-spice")))
-    if spice.get("enabled") and (spice.get("port") or spice.get("tls-port")):
-        given = {"port": spice.get("port"), "tls-port": spice.get("tls-port"), "addr": spice.get("host")}
-        properties = {name: str(value) for name, value in given.items() if value}
-        ticketing = string(spice.get("auth", "none")) == "none"
-        parts.add("spice", "", {**properties, "disable-ticketing": ticketing})
 
 
 def by_place(path: str) -> bool:
