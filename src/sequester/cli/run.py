@@ -28,6 +28,7 @@ examples:
   sequester run web.toml                                         on a host that can protect it
   sequester run --simulate sev-snp web.toml                      anywhere, with nothing protected
   sequester run --simulate sev-snp --evidence DIR web.toml       and the evidence that it would give
+  sequester run libvirt:web --define                             a domain, changed to its plan first
   sequester run --owner-check https://owner.example/launch web.toml
   sequester run --owner-check 'exec:sequester owner answer --keys web --secret luks-key:pass web.toml' web.toml
 
@@ -76,7 +77,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the guest; 4 when it, its launch or its owner's check fails."""
-    if arguments.guest and arguments.guest.startswith("libvirt:") and not arguments.simulate:
+    if not arguments.simulate:
+        _simulation_alone(arguments)
+    of_libvirt = bool(arguments.guest) and arguments.guest.startswith("libvirt:") and not arguments.simulate
+    if arguments.define and not of_libvirt:
+        raise InputError("--define is for libvirt:NAME", code="usage.define")
+    if of_libvirt:
         from sequester.cli.run_domain import run_domain
 
         return run_domain(arguments)
@@ -95,17 +101,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 4 if ended.wrong else 0
 
 
-def _on_hardware(arguments: argparse.Namespace, teller: Teller) -> Start:
-    from sequester.host.local import this_host
-    from sequester.run.launch import Start
-    from sequester.run.preflight import ahead, demand
-
+def _simulation_alone(arguments: argparse.Namespace) -> None:
     for name in ("evidence", "report_data", "simulated_identity"):
         if getattr(arguments, name) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise InputError(
                 f"{flag} belongs to a simulation", code="usage.simulate", remedy="add --simulate"
             )
+
+
+def _on_hardware(arguments: argparse.Namespace, teller: Teller) -> Start:
+    from sequester.host.local import this_host
+    from sequester.run.launch import Start
+    from sequester.run.preflight import ahead, demand
+
     document = the_guest(arguments)
     host = this_host()
     plan = make_plan(document, arguments.limit, host)
