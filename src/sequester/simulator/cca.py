@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sequester.errors import GuestError, InputError
 from sequester.simulator import migration
+from sequester.simulator.certificates import Issuer, Subject, pem
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -36,9 +37,9 @@ _IMPLEMENTATION = sha256(b"SIMULATED implementation").digest()
 _COMPONENTS = ("BL", "RMM", "TF-A")
 
 
-def simulated(plan: Plan, identity: Identity, random: Random, _now: datetime) -> SimulatedCca:
+def simulated(plan: Plan, identity: Identity, _random: Random, now: datetime) -> SimulatedCca:
     """Return a guest's realm before it starts."""
-    return SimulatedCca(plan, identity, random)
+    return SimulatedCca(plan, identity, now)
 
 
 class SimulatedCca:
@@ -46,10 +47,10 @@ class SimulatedCca:
 
     engaged = True
 
-    def __init__(self, plan: Plan, identity: Identity, random: Random) -> None:
+    def __init__(self, plan: Plan, identity: Identity, now: datetime) -> None:
         self._plan = plan
         self._identity = identity
-        self._random = random
+        self._now = now
         self._rim: bytes | None = None
         self._unmeasured = ""
         self.handlers = migration.handlers(lambda: BLOCKED)
@@ -59,28 +60,32 @@ class SimulatedCca:
         """RMI_REALM_CREATE to RMI_REALM_ACTIVATE: work out the initial measurement."""
         from sequester.measuring import measure
 
+        algorithm = self._plan.limitation.value("measurement-algorithm")
         try:
             register = measure(self._plan).registers[0]
-            self._rim, self._unmeasured = register.value, register.unknown
         except InputError as error:
             self._unmeasured = str(error)
-        if self._rim is None:
             self.notes = (f"the realm was not measured and there is no token: {self._unmeasured}",)
+            return
+        self._rim = register.value
+        if self._rim is None:
+            self._rim = bytes(32 if algorithm == "sha256" else 64)
+            self.notes = (f"RIM is zero in tokens: {register.unknown}",)
 
     def observe(self, event: str, data: Mapping[str, Any]) -> None:
         """A realm is one from its start to its end."""
 
     def evidence(self, report_data: bytes) -> Mapping[str, bytes]:
-        """Return a token for a challenge of 64 bytes, and the platform's public key in PEM."""
+        """Return a token for a challenge of 64 bytes, and a certificate of the platform's key that says SIMULATED."""
         if self._rim is None:
             raise GuestError("this guest has no evidence", code="simulator.evidence", why=self._unmeasured)
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+        from cryptography.hazmat.primitives.hashes import SHA384
 
         platform = self._identity.curve_key("cca-platform", "secp384r1")
         realm = self._identity.curve_key("cca-realm", "secp384r1")
         tokens = self._tokens(report_data.ljust(64, b"\0"), platform, realm)
-        public = platform.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return {"token.cbor": tokens, "platform-key.pem": public}
+        vendor = Issuer(Subject("SIMULATED CCA platform"), platform, SHA384())
+        return {"token.cbor": tokens, "platform.pem": pem(vendor.own(self._now))}
 
     def _tokens(
         self, challenge: bytes, platform: EllipticCurvePrivateKey, realm: EllipticCurvePrivateKey

@@ -1,0 +1,1 @@
+"""Arm CCA attestation tokens: what platform and realm say, under whose keys, and against whose reference values."""
