@@ -297,6 +297,15 @@ def test_a_finding_of_a_guest_that_runs_offers_no_fix() -> None:
     assert finding.remedy
 
 
+def test_properties_that_nobody_gave_are_no_findings() -> None:
+    socket = {"type": "unix", "path": "/run/qgs"}
+    digests = {"mrconfigid": "", "mrowner": "", "mrownerconfig": ""}
+    tdx = {"attributes": 1 << 28, "sept-ve-disable": True, "quote-generation-socket": socket, **digests}
+    made = qemu("tdx-guest", tdx, (11, 1, 2))  # as QEMU 11.1.2 answers
+    made.properties("/machine/unattached/device[0]", {"type": "host-x86_64-cpu"})
+    assert all_codes(made) == ["SQ953"]
+
+
 def test_rules_are_selected_as_for_check() -> None:
     made = qemu(link=False)
     made.virtio("hot0", hotplugged=True)

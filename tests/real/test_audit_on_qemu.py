@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_qemu import RealQemu
+from real_qemu import RealQemu, manifest
 from test_guest_image import the_image
 
 from sequester.audit.auditing import Audit, audit
@@ -22,6 +23,7 @@ from sequester.findings.rule import Severity
 from sequester.formats.sources import from_argv
 from sequester.guest.guest import Guest
 
+ROOT = Path(os.environ.get("SEQUESTER_REAL_TOOLS") or Path(__file__).resolve().parents[2] / ".cache" / "real")
 pytestmark = pytest.mark.real_qemu
 MACHINES = {
     "x86_64": ("q35", "pci", "sev-snp"),
@@ -144,6 +146,21 @@ def test_merging_is_what_the_kernel_says(qemu: RealQemu, tmp_path: Path, merge: 
     assert running.merging is not None
     assert running.merging.mergeable is (merge == "on")
     assert {finding.code for finding in found.findings} & {"SQ201", "SQ202", "SQ951"} == codes
+
+
+@pytest.mark.real_qemu(arch="x86_64")
+def test_a_guest_that_lacks_the_object_alone_has_one_error(qemu: RealQemu, tmp_path: Path) -> None:
+    images = [ROOT / entry["path"] for entry in manifest(ROOT).get("firmware", [])]
+    tdvf = next((path for path in images if "inteltdx" in path.name and path.exists()), None)
+    if tdvf is None:
+        pytest.skip("no firmware for TDX here; tools/real-tools fetches Debian's")
+    words = [
+        *("-M", "q35,mem-merge=off,dump-guest-core=off,smm=off,pic=off", "-bios", str(tdvf)),
+        *("-cpu", "max,pmu=off", "-device", f"virtio-rng-pci,{RIGHT['pci']}"),
+    ]
+    with started(qemu, tmp_path, *words) as path:
+        found = audited(path, "tdx")
+    assert [f.code for f in found.findings if f.severity > Severity.NOTE] == ["SQ950"]
 
 
 @pytest.mark.real_qemu(arch="x86_64")
