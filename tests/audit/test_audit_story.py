@@ -243,12 +243,22 @@ def test_a_monitor_on_the_network_is_found() -> None:
     assert codes(made) == ["SQ805"]
 
 
-def test_a_screen_on_the_network_is_found() -> None:
+@pytest.mark.parametrize(
+    ("method", "found"),
+    [
+        ("none", ["SQ806"]),
+        ("vencrypt+plain", ["SQ806"]),
+        ("vencrypt+x509+plain", []),
+        ("vencrypt+tls+none", []),
+        ("sasl", []),
+        ("vnc", []),  # a password: a note
+    ],
+)
+def test_a_screen_on_the_network_is_found(method: str, found: list[str]) -> None:
     made = qemu()
-    made.say(
-        "query-vnc", {"enabled": True, "host": "0.0.0.0", "service": "5900", "auth": "none", "family": "ipv4"}
-    )
-    assert codes(made) == ["SQ806"]
+    told = {"enabled": True, "host": "0.0.0.0", "service": "5900", "family": "ipv4"}
+    made.say("query-vnc", {**told, "auth": method})
+    assert codes(made) == found
 
 
 def test_a_device_that_was_plugged_in_is_told() -> None:

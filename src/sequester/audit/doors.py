@@ -50,9 +50,10 @@ def add_displays(parts: Parts, seen: Seen) -> None:
     """Add VNC and SPICE servers."""
     vnc = record(seen.value(command("query-vnc")))
     if vnc.get("enabled") and "host" in vnc and vnc.get("family") != "unix":
-        method = string(vnc.get("auth", "none"))
-        said: dict[str, Value] = {"password": method == "vnc", "sasl": "sasl" in method}
-        if method.startswith("vencrypt") and "plain" not in method.partition("+")[2]:
+        method = string(vnc.get("auth", "none"))  # qapi/ui.json: vnc, sasl, vencrypt+x509+plain ...
+        words = method.split("+")
+        said: dict[str, Value] = {"password": method == "vnc", "sasl": "sasl" in words}
+        if not {"tls", "x509"}.isdisjoint(words):
             said["tls-creds"] = "given"
         parts.add("vnc", f"{string(vnc['host'])}:{string(vnc.get('service', '0'))}", said)
     spice = record(seen.value(command("query-spice")))
