@@ -15,13 +15,31 @@ MOST_DOCUMENTS = 200_000
 MOST_BYTES = 1 << 30
 """Of all collateral together."""
 _AT_ONCE = 1 << 20
+_BLOBS = ("outblob", "auxblob")
 
 
 def read_evidence(path: str) -> bytes:
-    """Return the bytes of a file or pipe, or of standard input for ``-``. Raises InputError where it cannot be."""
+    """Return the bytes of a file or pipe, or of standard input for ``-``. Raises InputError where it cannot be.
+
+    A folder of Linux' configfs-tsm, with a kernel's report in ``outblob``, is read as one: JSON with its blobs.
+    """
     if path == "-":
         return _bounded(sys.stdin.fileno(), "<stdin>", LARGEST)
+    if os.path.isdir(path) and os.path.exists(os.path.join(path, "outblob")):
+        return _kernel_report(path)
     return read_file(path, LARGEST)
+
+
+def _kernel_report(folder: str) -> bytes:
+    import json
+    from base64 import b64encode
+
+    told = {}
+    for name in _BLOBS:
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            told[name] = b64encode(read_file(path, LARGEST)).decode()
+    return json.dumps(told).encode()
 
 
 def read_file(path: str, largest: int) -> bytes:

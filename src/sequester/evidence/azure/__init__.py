@@ -1,0 +1,1 @@
+"""What Azure puts around the reports of its confidential guests."""
