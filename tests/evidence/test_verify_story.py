@@ -56,7 +56,7 @@ def test_wrappings_within_wrappings_end(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_nobody_knows_is_an_error_that_names_what_is_known() -> None:
-    for data in (b"", b"hello", b"\x7fELF" + bytes(5000), b"{}", bytes(1183), bytes(1185)):
+    for data in (b"", b"hello", b"\x7fELF" + bytes(5000), bytes(1183), bytes(1185)):
         with pytest.raises(InputError, match=r"SEV-SNP|empty"):
             verify(data, POLICY, COLLATERAL, NOW)
     with pytest.raises(InputError, match="too many"):

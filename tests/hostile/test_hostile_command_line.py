@@ -77,12 +77,16 @@ def assert_one_line(done: subprocess.CompletedProcess[bytes], status: int = 2) -
         ("plan", "--limit", "\x1b[31m", *GUEST),
         ("check", "-o", "/proc/nonexistent/\x1b", *GUEST),
         ("check", "--", "qemu-system-x86_64", "-device", '{"a":' * 3000),
-        ("run", *GUEST),
+        ("run", "--evidence", "x", *GUEST),
         ("run", "--simulate", "\x1b[31m", *GUEST),
     ],
 )
 def test_bad_arguments_are_one_line(words: tuple[Word, ...]) -> None:
     assert_one_line(sequester(*words))
+
+
+def test_a_guest_that_asks_for_no_protection_is_not_run() -> None:
+    assert_one_line(sequester("run", *GUEST), 1)
 
 
 @pytest.mark.parametrize(

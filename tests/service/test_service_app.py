@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from asgi import Answer, ask
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from sequester.batch.appraise import Held
 from sequester.batch.records import Record
@@ -20,6 +19,7 @@ from sequester.evidence.collateral import Collateral
 from sequester.evidence.policy import Policy
 from sequester.report.appraisal_json import told_of
 from sequester.service.app import Limits, application
+from sequester.simulator.identity import Identity
 from sequester.simulator.snp_chain import Chip, chip
 from sequester.simulator.snp_report import Report
 
@@ -29,26 +29,9 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 MEASUREMENT = bytes(range(48))
 
 
-class Keys:
-    """Keys of a simulated vendor, as long as the tests run."""
-
-    def __init__(self) -> None:
-        self._keys: dict[str, Any] = {}
-
-    def key(self, name: str, kind: str) -> Any:
-        if name not in self._keys:
-            made = (
-                rsa.generate_private_key(65537, 2048)
-                if kind.startswith("rsa")
-                else ec.generate_private_key(ec.SECP384R1())
-            )
-            self._keys[name] = made
-        return self._keys[name]
-
-
 @pytest.fixture(scope="module")
-def milan() -> Chip:
-    return chip(Keys(), "Milan", NOW)  # type: ignore[arg-type]
+def milan(tmp_path_factory: pytest.TempPathFactory) -> Chip:
+    return chip(Identity(tmp_path_factory.mktemp("identity")), "Milan", NOW)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,15 @@ from sequester.errors import InputError
 
 
 def write_out(text: str, path: str | None) -> None:
-    """Write text to `path`, or to standard output when it is None or ``-``. Raises InputError when it cannot."""
+    """Write text to `path`, or to standard output when it is None or ``-``. Raises InputError when it cannot.
+
+    A device or pipe is written to as it is: renaming a file over it would take it away.
+    """
     if path is None or path == "-":
         sys.stdout.write(text)
+        return
+    if os.path.exists(path) and not os.path.isfile(path):
+        _write_in_place(text, path)
         return
     folder = os.path.dirname(os.path.abspath(path))
     try:
@@ -29,6 +35,16 @@ def write_out(text: str, path: str | None) -> None:
     except OSError as error:
         raise InputError(
             "this file cannot be written", code="output.unwritable", where=path, why=error.strerror or ""
+        ) from None
+
+
+def _write_in_place(text: str, path: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8", errors=SPELL, newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(
+            "this cannot be written to", code="output.unwritable", where=path, why=error.strerror or ""
         ) from None
 
 
