@@ -142,7 +142,7 @@ def test_a_guest_and_its_pieces_have_the_same_measurement(tmp_path: Path) -> Non
         ("sev-snp", {"svsm": "svsm.bin"}, "size of the variable store"),
         ("sev-snp", {"svsm": "svsm.bin", "kernel": "k"}, "kernel is not measured under an SVSM"),
         ("sev-snp", {"kernel": "", "initrd": "i"}, "with a kernel only"),
-        ("pef", {}, "no measurement"),
+        ("pef", {}, "no kernel is named"),
     ],
 )
 def test_what_is_missing_is_asked_for_by_name(

@@ -32,7 +32,9 @@ class Option:
 
 GROUPS = {
     "pieces, instead of a guest or other than it says": (
-        Option("--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp, tdx, s390-pv, cca"),
+        Option(
+            "--type", "NAME", "the platform, instead of a guest: sev, sev-es, sev-snp, tdx, s390-pv, cca, pef"
+        ),
         Option(
             "--firmware", "F", "firmware image; for --references several, or folders, with commas between"
         ),
@@ -45,7 +47,7 @@ GROUPS = {
         Option(
             "--kernel",
             "F",
-            "kernel that is started and measured (kernel-hashes=on); a Secure Execution image (s390)",
+            "kernel that is started and measured (kernel-hashes=on); a Secure Execution image (s390), a vmlinux (PEF)",
         ),
         Option("--initrd", "F", "its initrd"),
         Option("--append", "S", "its command line"),

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from hashlib import _Hash
+    from typing import BinaryIO
 
 LARGEST_IMAGE = 64 << 20
 """QEMU takes 8 MiB of flash unless told otherwise (``max-fw-size``); an IGVM file may be larger."""
@@ -86,6 +87,15 @@ def in_parts(path: str, size: int) -> Iterator[bytes]:
         raise _unreadable(path, error) from None
     finally:
         os.close(descriptor)
+
+
+def opened(path: str) -> BinaryIO:
+    """Open a regular file that is read in places. Raises InputError where it cannot be read, or is none."""
+    descriptor = _open(path, os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError("this is no regular file", code="measure.unreadable", where=path)
+    return open(descriptor, "rb")
 
 
 def _is_pipe(path: str) -> bool:

@@ -23,6 +23,7 @@ class Pef(HostTrustLimitation):
     migration = "blocked by QEMU from the start (6.0 to 11.1: 'PEF: Migration is not implemented')"
     evidence = "none for others: the ultravisor opens only an image made for this machine (ESM blob)"
     requirements = "sequester.platforms.pef_requirements:PEF"
+    measurement = "sequester.measure.methods.pef"
     simulator = "sequester.simulator.pef"
     fault_table = "sequester.platforms.pef_faults"
     references = (

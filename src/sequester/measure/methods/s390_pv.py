@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
 from sequester.errors import InputError
+from sequester.measure.files import opened
 from sequester.measure.s390_pv import SeLaunch
 from sequester.measure.se_image import SeImage
 
@@ -31,15 +29,10 @@ def launch(pieces: Pieces) -> SeLaunch:
     notes = pieces.notes
     if pieces.initrd or pieces.append:
         notes = (*notes, "initrd and command line of a protected guest are those in its image, not QEMU's")
-    try:
-        with open(path, "rb", opener=_regular) as file:
-            image = SeImage(file, path)
-            components = image.components()
-            return SeLaunch(path, image.header(), tuple(image.digests(components)), notes)
-    except OSError as error:
-        raise InputError(
-            "this file cannot be read", code="measure.unreadable", where=path, why=error.strerror or ""
-        ) from None
+    with opened(path) as file:
+        image = SeImage(file, path)
+        components = image.components()
+        return SeLaunch(path, image.header(), tuple(image.digests(components)), notes)
 
 
 def find(digest: bytes, pieces: Pieces, others: tuple[str, ...]) -> Match | None:
@@ -70,11 +63,3 @@ def references(matrix: Matrix) -> Iterator[Reference]:
         for register in made.measure().registers:
             if register.value is not None:
                 yield Reference(register.name, register.value, made.name)
-
-
-def _regular(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputError("this is no regular file", code="measure.unreadable", where=path)
-    return descriptor
