@@ -20,7 +20,6 @@ from sequester.guard.verdict import Amend, Refuse
 from sequester.run.directory import RunDirectory
 from sequester.run.features import Negotiated, negotiated
 from sequester.run.guest_line import GuestLine, read_line
-from sequester.run.measured import Host, by_owner
 from sequester.run.session import Session, running
 from sequester.run.tell import Tell
 
@@ -147,6 +146,8 @@ async def launch(start: Start, directory: RunDirectory, tell: Tell, wish: Wish |
             guard.serve(str(directory.monitor))
             tell.step(f"monitors may connect to {directory.monitor}")
             if start.plan.limitation.measured_launch:
+                from sequester.run.measured import Host, by_owner  # what a launch without an owner never needs
+
                 host = Host(os.path.basename(start.name), start.platform is not None)
                 await by_owner(host, start.owner, session, guard, tell)
             await session.asked("cont", guard.execute("cont"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sequester.errors import GuestError, HostError, InputError, RefusedError, SequesterError
 from sequester.findings.rule import Severity
-from sequester.guest.guest import Guest
-from sequester.host.facts import HostFacts
-from sequester.host.requirement import State
-from sequester.planning import Plan
-from sequester.platforms.limitation import HostTrustLimitation
+
+if TYPE_CHECKING:
+    from sequester.guest.guest import Guest
+    from sequester.host.facts import HostFacts
+    from sequester.planning import Plan
+    from sequester.platforms.limitation import HostTrustLimitation
 
 _MONITORS = ("qmp", "qmp-pretty", "monitor", "mon")
 _AWAY = ("daemonize", "pidfile", "incoming")
@@ -51,6 +54,7 @@ def _around(guest: Guest) -> list[str]:
 
 def demand(limitation: HostTrustLimitation, host: HostFacts) -> None:
     """Raise HostError, with every cause and what would mend it, where this host cannot run the platform."""
+    from sequester.host.requirement import State
     from sequester.probing import probe
 
     (answer,) = probe((type(limitation),), host)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sequester.owner.launch import Answer, Launch
+if TYPE_CHECKING:
+    from sequester.owner.launch import Answer, Launch
 
 
 class Tell(Protocol):
