@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from sequester.errors import InputError
 from sequester.findings.rule import Severity
 from sequester.formats.document import Document
 from sequester.measure.guests import pieces_of
@@ -80,6 +81,26 @@ def pieces_of_plan(plan: Plan) -> Pieces:
     broken = [finding for finding in plan.findings if finding.severity >= Severity.ERROR]
     notes = tuple(f"this guest would not start as it is: {finding.found}" for finding in broken)
     return replaced(pieces, notes=(*pieces.notes, *notes))
+
+
+def with_tables_of(pieces: Pieces, plan: Plan, emulator: str = "") -> Pieces:
+    """Return a plan's pieces with the ACPI tables that a QEMU makes for its guest, in an unprotected start of a second.
+
+    `emulator` is that QEMU, or '' for the plan's own. Nothing of the host's that the guest names is opened. Raises
+    InputError for a guest whose machine cannot be built so, or where tables are not measured; HostError and GuestError
+    where QEMU does not run.
+    """
+    from sequester.measure.qemu_machine import bare_argv
+    from sequester.measure.qemu_tables import read_tables
+
+    if not plan.limitation.demands.tables_measured:
+        raise InputError(
+            f"ACPI tables are not measured by {plan.limitation.title}",
+            code="measure.acpi",
+            remedy="leave --acpi-from out",
+        )
+    argv = bare_argv(plan.spoken("argv")[0])
+    return replaced(pieces, tables=read_tables([emulator or argv[0], *argv[1:]]))
 
 
 def images_beside(path: str) -> tuple[str, ...]:

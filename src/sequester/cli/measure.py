@@ -59,6 +59,9 @@ GROUPS = {
         Option("--memory", "SIZE", "the guest's memory, such as 4G (TDX)"),
         Option("--acpi", "DIR", "what QEMU gives its firmware for ACPI: etc of qemu_fw_cfg/by_name (TDX)"),
         Option(
+            "--acpi-from", "QEMU", "or this QEMU, which is started for it without protection (TDX, a guest)"
+        ),
+        Option(
             "--realm",
             "NAME=N,...",
             "what the host gives realms: breakpoints=6,watchpoints=4,pmu-counters=6 (CCA)",
@@ -163,12 +166,26 @@ def the_pieces(arguments: Any) -> Pieces:
             raise InputError(
                 "a guest and --type were both given", code="usage.guest", remedy="give one of them"
             )
+        if arguments.acpi_from is not None:
+            raise InputError(
+                "ACPI tables are made for a whole guest",
+                code="usage.guest",
+                remedy="name one instead of --type",
+            )
         pieces = Pieces(arguments.type)
     elif arguments.guest or arguments.guest_argv:
         from sequester.cli.arguments import the_guest, the_host
-        from sequester.measuring import pieces_of_guest
+        from sequester.measuring import pieces_of_plan, with_tables_of
+        from sequester.planning import make_plan
 
-        pieces = pieces_of_guest(the_guest(arguments), arguments.limit, the_host(arguments))
+        plan = make_plan(the_guest(arguments), arguments.limit, the_host(arguments))
+        pieces = pieces_of_plan(plan)
+        if arguments.acpi_from is not None:
+            if arguments.acpi is not None:
+                raise InputError(
+                    "--acpi and --acpi-from were both given", code="usage.acpi", remedy="give one of them"
+                )
+            pieces = with_tables_of(pieces, plan, arguments.acpi_from)
     else:
         raise InputError(
             "neither a guest nor --type was given",

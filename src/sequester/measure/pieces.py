@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sequester.measure.boot import Boot
+    from sequester.measure.tdx_events import AcpiTables
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -26,10 +27,11 @@ class Pieces:
     `measured_kernel` says whether the kernel goes into the measurement (``kernel-hashes``). `vcpus` and `signature`
     (CPUID 1 EAX) are None where not known. `monitor` makes the initial processor state, `features` is SEV_FEATURES,
     None for the usual one. `new_vm_type` says whether KVM copies the FPU state into VMSAs (SEV-ES only:
-    ``legacy-vm-type=off``). `seed` stands in for the firmware's pages. `variables` is the size of the variable store
-    below the firmware in bytes. `memory` is the guest's in bytes, `acpi` a folder with the files that QEMU gives its
-    firmware for ACPI. `realm` says what a host gives its realms, `device_tree` is the path of what QEMU makes for one
-    (CCA). `properties` are those of the limitation. `notes` say what the measurement rests on.
+    ``legacy-vm-type=off``). `seed` stands in for the firmware's pages. `variables` is the size of the variable
+    store below the firmware in bytes. `memory` is the guest's in bytes, `acpi` a folder with the files that QEMU
+    gives its firmware for ACPI; `tables` are those that it makes without protection, where they were asked for.
+    `realm` says what a host gives its realms, `device_tree` is the path of what QEMU makes for one (CCA).
+    `properties` are those of the limitation. `notes` say what the measurement rests on.
     """
 
     platform: str
@@ -48,6 +50,7 @@ class Pieces:
     variables: int | None = None
     memory: int | None = None
     acpi: str = ""
+    tables: AcpiTables | None = None
     realm: str = ""
     device_tree: str = ""
     properties: Mapping[str, Any] = NOTHING
