@@ -78,7 +78,7 @@ _DROPPED = frozenset(
         "k",
         "L",
         "mem-prealloc",
-        "audiodev",
+        "watchdog-action",
         "action",
         "debugcon",
         "chroot",
@@ -146,6 +146,8 @@ def _stand_in(part: Part, number: int) -> Part | None:
     named = {"id": part.id} if part.id else {}
     if part.group == "netdev":
         return replace(part, type="hubport", properties={**named, "hubid": str(number)})
+    if part.group == "audiodev":
+        return replace(part, type="none", properties=named)
     if part.group == "chardev":
         return replace(part, type="null", properties=named)
     if part.group in ("serial", "parallel"):
