@@ -68,7 +68,7 @@ def appraise(evidence: Quote, collateral: Collateral, policy: Policy, now: datet
         yield from judged(evidence, by, shelf, collateral, policy, now)
     yield from asked.demanded(evidence, policy)
     registers = {name: evidence.body[name] for name in REGISTERS}
-    yield from held_against(collateral.event_logs, registers)
+    yield from held_against(collateral.event_logs, registers, shelf.logs)
 
 
 def demands(limitation: HostTrustLimitation) -> Mapping[str, Any]:

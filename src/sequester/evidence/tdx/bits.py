@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-DEBUG, MIGRATABLE = 0, 29
+DEBUG, SEPT_VE_DISABLE, MIGRATABLE = 0, 28, 29
+UNDER_DEBUG = 0xFF
+"""The group TUD, "TD under debug": a guest with any of these is open to its host."""
 ATTRIBUTES = {
     "debug": DEBUG,
     "hgs-plus": 4,
@@ -10,7 +12,7 @@ ATTRIBUTES = {
     "pmt-profiling": 6,
     "icssd": 16,
     "lass": 27,
-    "sept-ve-disable": 28,
+    "sept-ve-disable": SEPT_VE_DISABLE,
     "migratable": MIGRATABLE,
     "pks": 30,
     "key-locker": 31,

@@ -37,11 +37,13 @@ def demanded(quote: Quote, policy: Policy) -> Iterator[Check]:
 
 def _debug(quote: Quote, policy: Policy) -> Check:
     where = quote.where("tdattributes")
-    if not quote.attributes & 1 << bits.DEBUG:
+    on = bits.on(quote.attributes & bits.UNDER_DEBUG)
+    if not on:
         return passed(criteria.DEBUG, "off", where)
+    said = ", ".join(on)
     if policy.debug:
-        return skipped(criteria.DEBUG, "on, which the policy allows")
-    return failed(criteria.DEBUG, "the host may debug the guest", "off", where)
+        return skipped(criteria.DEBUG, f"{said}, which the policy allows")
+    return failed(criteria.DEBUG, f"the host may look into the guest: {said}", "off", where)
 
 
 def _migration(quote: Quote, policy: Policy) -> Check:
@@ -72,6 +74,8 @@ def _guest_policy(quote: Quote, own: Mapping[str, Any]) -> Check:
     if xfam is not None and had != xfam:
         return failed(criteria.GUEST_POLICY, f"XFAM {had:#x}", f"{xfam:#x}", quote.where("xfam"))
     if not {"attributes", "attributes-must", "attributes-must-not", "xfam"} & own.keys():
+        if not quote.attributes & 1 << bits.SEPT_VE_DISABLE:
+            said += "; without sept-ve-disable the host may make any access to memory fault in the guest"
         return skipped(criteria.GUEST_POLICY, f"{said}; the policy asks for none")
     return passed(criteria.GUEST_POLICY, said, where)
 

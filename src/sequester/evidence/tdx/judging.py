@@ -14,7 +14,7 @@ from sequester.evidence.collateral import Collateral
 from sequester.evidence.papers import papers
 from sequester.evidence.policy import Policy
 from sequester.evidence.tdx import pcs
-from sequester.evidence.tdx.levels import Standing, enclave_level, module_level, platform_level, together
+from sequester.evidence.tdx.levels import Standing, enclave_level, evaluated, relaunched
 from sequester.evidence.tdx.pck import Platform
 from sequester.evidence.tdx.quote import Quote
 from sequester.evidence.tdx.shelf import Shelf, sort
@@ -204,13 +204,7 @@ def _standing(
         for criterion in (criteria.TCB, criteria.ADVISORIES):
             yield skipped(criterion, "the TCB info is that of another platform")
         return
-    levels = (platform_level(quote, platform, info), module_level(quote, info))
-    for level in levels:
-        if level.fault:
-            yield failed(criteria.TCB, level.fault, "a level of Intel's table", quote.where("tee_tcb_svn"))
-            yield skipped(criteria.ADVISORIES, "there is no level")
-            return
-    yield from _asked(together(levels[0], (levels[1], enclave)), levels, enclave, quote, policy)
+    yield from _levels(quote, platform, info, enclave, policy)
     least = policy.minimum_tcb.get("evaluation-number")
     if least is not None and min(info.evaluation, identity.evaluation) < least:
         yield failed(
@@ -220,15 +214,28 @@ def _standing(
         )
 
 
-def _asked(
-    whole: Standing, levels: tuple[Standing, ...], enclave: Standing, quote: Quote, policy: Policy
+def _levels(
+    quote: Quote, platform: Platform, info: TcbInfo, enclave: Standing, policy: Policy
 ) -> Iterator[Check]:
+    """Answer TCB and ADVISORIES, by the level at the launch, and the present one where the quote tells it."""
     where = quote.where("tee_tcb_svn")
-    parts = f"platform {levels[0].status}, TDX module {levels[1].status}, quoting enclave {enclave.status}"
+    launch = evaluated(quote.body["tee_tcb_svn"], quote, platform, info, enclave)
+    whole, said = launch.whole, str(launch)
+    fault = launch.fault
+    if not fault and "tee_tcb_svn_2" in quote.body:
+        current = evaluated(quote.body["tee_tcb_svn_2"], quote, platform, info, enclave)
+        fault = current.fault
+        if current != launch:
+            whole = relaunched(whole, current.whole)
+            said = f"at the launch {launch.whole.status}: {launch}; now {current.whole.status}: {current}"
+    if fault:
+        yield failed(criteria.TCB, fault, "a level of Intel's table", where)
+        yield skipped(criteria.ADVISORIES, "there is no level")
+        return
     if whole.status in policy.tcb_statuses and whole.status != "Revoked":
-        yield passed(criteria.TCB, f"{whole.status} ({parts})", where)
+        yield passed(criteria.TCB, f"{whole.status} ({said})", where)
     else:
-        yield failed(criteria.TCB, f"{whole.status} ({parts})", " or ".join(policy.tcb_statuses), where)
+        yield failed(criteria.TCB, f"{whole.status} ({said})", " or ".join(policy.tcb_statuses), where)
     yield _advisories(criteria.ADVISORIES, whole, policy)
 
 

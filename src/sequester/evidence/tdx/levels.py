@@ -1,8 +1,8 @@
 """Which level a platform, its TDX module and its quoting enclave reach, and what that makes of the three together.
 
-Rules: Intel TDX DCAP Quoting Library API 1.7, 3.6 (TD quote verification); Intel SGX DCAP, Src/AttestationLibrary
-QuoteVerification, `checkTcbLevel` and `convergeTcbStatus`. With a TDX module of a version above 0 its own table judges
-the module, and the first two of the platform's TDX components count no more.
+Rules: Intel TDX DCAP Quoting Library API 1.7, 3.6 (TD quote verification); Intel SGX DCAP, Src/AttestationLibrary/src/
+Verifiers/Checks, `tdxEvaluateTCB`, `convergeTcbStatuses` and `checkForRelaunch`. With a TDX module of a version above 0
+its own table judges the module, and the first two of the platform's TDX components count no more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ _WORSE: Mapping[str, str] = {
     "ConfigurationAndSWHardeningNeeded": "OutOfDateConfigurationNeeded",
 }
 """What an outdated module or enclave makes of a platform."""
+_OUT_OF_DATE = ("OutOfDate", "OutOfDateConfigurationNeeded")
+RELAUNCH, RELAUNCH_CONFIGURATION = "TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded"
+"""Statuses that no table has: see `relaunched`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,54 @@ class Standing:
     fault: str = ""
 
 
-def platform_level(quote: Quote, platform: Platform, info: TcbInfo) -> Standing:
-    """Return the level of the platform's firmware."""
-    svns = quote.body["tee_tcb_svn"]
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a platform was or is: where its firmware, its TDX module and its quoting enclave stand, and all together."""
+
+    platform: Standing
+    module: Standing
+    enclave: Standing
+
+    @property
+    def fault(self) -> str:
+        """Why there is no level, '' where there is one."""
+        return self.platform.fault or self.module.fault
+
+    @property
+    def whole(self) -> Standing:
+        """All of them together: the worst, and every advisory. An enclave that is not Intel's says nothing here."""
+        status = self.platform.status
+        for other in (self.module.status, self.enclave.status):
+            if "Revoked" in (status, other):
+                status = "Revoked"
+            elif other not in ("UpToDate", ""):
+                status = _WORSE.get(status, status)
+        parts = (self.platform, self.module, self.enclave)
+        return Standing(status, tuple(dict.fromkeys(name for each in parts for name in each.advisories)))
+
+    def __str__(self) -> str:
+        told = (self.platform.status, self.module.status, self.enclave.status or "unknown")
+        return "platform {}, TDX module {}, quoting enclave {}".format(*told)
+
+
+def evaluated(svns: bytes, quote: Quote, platform: Platform, info: TcbInfo, enclave: Standing) -> Evaluation:
+    """Return where a platform with these security versions (TEE_TCB_SVN, 16 bytes) stands."""
+    return Evaluation(_platform_level(svns, platform, info), _module_level(svns, quote, info), enclave)
+
+
+def relaunched(launch: Standing, current: Standing) -> Standing:
+    """Return what a guest is that was launched at one level and runs at another now.
+
+    The TDX module can be updated under a running guest: one that was launched before is as good as new if it is
+    started again.
+    """
+    if launch.status not in _OUT_OF_DATE or current.status not in _WORSE:
+        return launch
+    configure = "Configuration" in launch.status + current.status
+    return Standing(RELAUNCH_CONFIGURATION if configure else RELAUNCH, launch.advisories)
+
+
+def _platform_level(svns: bytes, platform: Platform, info: TcbInfo) -> Standing:
     first = 2 if svns[1] else 0
     for level in info.levels:
         if (
@@ -46,9 +94,8 @@ def platform_level(quote: Quote, platform: Platform, info: TcbInfo) -> Standing:
     return Standing(fault="it reaches no level of Intel's table")
 
 
-def module_level(quote: Quote, info: TcbInfo) -> Standing:
+def _module_level(svns: bytes, quote: Quote, info: TcbInfo) -> Standing:
     """Return the level of the TDX module, UpToDate for one of version 0, which the platform's own level covers."""
-    svns = quote.body["tee_tcb_svn"]
     if not svns[1]:
         return _of_signer(quote, info.module) or Standing("UpToDate")
     name = f"TDX_{svns[1]:02X}"
@@ -65,7 +112,8 @@ def _of_signer(quote: Quote, module: Module) -> Standing | None:
     """Return why the module is not one of Intel's table, or None."""
     if quote.body["mrsignerseam"] != module.signer:
         return Standing(fault="the TDX module has another signer (MRSIGNERSEAM)")
-    if int.from_bytes(quote.body["seamattributes"], "little") & module.mask != module.attributes:
+    attributes = int.from_bytes(quote.body["seamattributes"], "little")
+    if attributes & module.mask != module.attributes or attributes & ~module.mask:
         return Standing(fault="the TDX module has other attributes (SEAMATTRIBUTES)")
     return None
 
@@ -82,18 +130,6 @@ def enclave_level(quote: Quote, identity: QeIdentity) -> Standing:
     if report["attributes"] & identity.mask != identity.attributes:
         return Standing(fault="the quoting enclave has other attributes")
     return _by_svn(report["isvsvn"], identity.levels, "the quoting enclave")
-
-
-def together(platform: Standing, others: Sequence[Standing]) -> Standing:
-    """Return what all of them are together: the worst of them, and every advisory."""
-    status = platform.status
-    for other in others:
-        if "Revoked" in (status, other.status):
-            status = "Revoked"
-        elif other.status == "OutOfDate":
-            status = _WORSE.get(status, status)
-    advisories = [name for each in (platform, *others) for name in each.advisories]
-    return Standing(status, tuple(dict.fromkeys(advisories)))
 
 
 def _by_svn(svn: int, levels: tuple[Level, ...], what: str) -> Standing:

@@ -3,8 +3,9 @@
 Layouts, little-endian (Intel TDX DCAP Quoting Library API 1.7, appendix 3; Intel TDX Module 1.5 ABI, TDREPORT)::
 
     header   version 16, key type 16: 2 (ECDSA on P-256), TEE type 32: 0x81, 32 reserved bits, QE vendor 16 bytes, user
-             data 20 bytes; in version 5 then body type 16 (2: TD 1.0, 3: TD 1.5) and its length 32
-    body     the fields of `BODY`, 584 bytes; TD 1.5 has TEE_TCB_SVN_2, 16 bytes, and MRSERVICETD, 48, behind them
+             data 20 bytes; in version 5 then body type 16 (2: TD 1.0, 3: TD 1.5, 4: TD 1.5 extended), its length 32
+    body     the fields of `BODY`, 584 bytes; TD 1.5 has TEE_TCB_SVN_2 and MRSERVICETD behind them, the extended one
+             what `BODY_15_EXTENDED` names behind those (Intel SGX DCAP, QuoteStructures.h)
     then     length 32 of: R and S; X and Y of the attestation key, 32 bytes each, big-endian; type 16: 6, length 32:
              the enclave's report, 384 bytes, R and S by the PCK, length 16 and authentication data, type 16: 5, length
              32, PEM of the PCK's certificates
@@ -42,6 +43,20 @@ BODY: Mapping[str, int] = {
 }
 """Fields of a TD report's body in order, with their sizes in bytes."""
 BODY_15: Mapping[str, int] = {**BODY, "tee_tcb_svn_2": 16, "mrservicetd": 48}
+BODY_15_EXTENDED: Mapping[str, int] = {
+    **BODY_15,
+    "vmid": 1,
+    "tdid": 32,
+    "devinfo": 48,
+    "initservtdhash": 48,
+    "initservtdattributes": 8,
+    "initcpusvn": 16,
+    "initteetcbsvn": 16,
+    "initteefmspc": 12,
+    "curservtdhash": 48,
+    "curservtdattributes": 8,
+}
+"""What a TD 1.5 with a migration or other service TD also says: who was bound to it at its launch, and is now."""
 ENCLAVE: Mapping[str, int] = {
     "cpusvn": 16,
     "miscselect": 4,
@@ -58,8 +73,7 @@ ENCLAVE: Mapping[str, int] = {
 }
 """Fields of the quoting enclave's report (Intel SDM 3D, table 38-21)."""
 ENCLAVE_SIZE = 384
-_NUMBERS = ("seamattributes", "tdattributes", "xfam")
-_BODIES = {2: BODY, 3: BODY_15}
+_BODIES = {2: BODY, 3: BODY_15, 4: BODY_15_EXTENDED}
 _LARGEST_CHAIN = 64 << 10
 _MOST_AUTHENTICATION = 1 << 12
 _MOST_TRAILING = 1 << 14

@@ -1,4 +1,4 @@
-"""Everything at hand that a quote may be held against, sorted once for many quotes: certificates, lists, tables.
+"""Everything at hand that a quote may be held against, sorted once for many quotes: certificates, lists, tables, logs.
 
 Besides Intel's own documents the bundle is understood that dcap-qvl and others keep: JSON with ``tcb_info``,
 ``tcb_info_signature``, ``qe_identity``, issuer chains in PEM and revocation lists in hex.
@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sequester.evidence.event_log import log
 from sequester.evidence.papers import papers
 from sequester.evidence.tdx.tables import LARGEST, QeIdentity, TableError, TcbInfo, looks_so, read, read_inner
 
@@ -31,6 +32,7 @@ class Shelf:
     lists: list[CertificateRevocationList] = field(default_factory=list)
     tcb: list[TcbInfo] = field(default_factory=list)
     identities: list[QeIdentity] = field(default_factory=list)
+    logs: list[bytes] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     kept: dict[tuple[object, ...], tuple[Lookup, Any]] = field(default_factory=dict)
 
@@ -38,6 +40,8 @@ class Shelf:
         """Sort one document in; what is none of these is passed over."""
         if looks_so(document):
             self._table(document)
+        elif log.looks_so(document):
+            self.logs.append(document)
         elif document[:1] in (b"{", b" ", b"\n") and b'"tcb_info' in document[: 1 << 16]:
             self._bundle(document)
         else:

@@ -1,8 +1,8 @@
 """Intel's tables: which security versions are good (TCB info), and which quoting enclaves (QE identity).
 
 JSON (Intel API for provisioning certification service, version 4: TCB info 3, enclave identity 2). What is signed is
-the text of the inner object as it came. Levels are in order, the best first; the first that a platform reaches is
-its own.
+the text of the inner object as it came. Levels are sorted, the best first; the first that a platform reaches is its
+own.
 """
 
 from __future__ import annotations
@@ -142,7 +142,16 @@ def _tcb(told: Any, text: bytes, signature: bytes) -> TcbInfo:
         if name in modules:
             raise TableError(f"it has {name[:20]} twice")
         modules[name] = _module(each, _levels(each["tcbLevels"], _by_svn))
-    levels = _levels(told["tcbLevels"], _by_components)
+    if told["tcbType"] != 0:
+        raise TableError(f"type {str(told['tcbType'])[:20]} of TCB is not known")
+    # The service sends the best first; Intel's library sorts nevertheless, and so the order is no matter.
+    levels = tuple(
+        sorted(
+            _levels(told["tcbLevels"], _by_components),
+            key=lambda level: (level.sgx, level.pcesvn, level.tdx),
+            reverse=True,
+        )
+    )
     head = (text, signature, *_times(told), levels)
     fmspc, pce_id = bytes.fromhex(told["fmspc"]), bytes.fromhex(told["pceId"])
     return TcbInfo(*head, fmspc, pce_id, _module(told["tdxModule"]), modules)
