@@ -35,6 +35,15 @@ MOST_IMAGES = 64
 """Files of one folder that are tried as firmware."""
 MOST_BYTES = 512 << 20
 """And how large they may be together."""
+_TDX_SINCE = (10, 1)
+_UNPROTECTED = (
+    "the ACPI tables in RTMR0 are those of an unprotected start of this QEMU under TCG, with SMM and PIC off and 52"
+    " address bits; they were never held against a TD on hardware: hold RTMR0 against one of yours before relying on it"
+)
+_PATCHED = (
+    "this QEMU is older than TDX in QEMU (10.1): the tables are taken to have edge-triggered interrupts, as Intel's and"
+    " Canonical's builds of then report them"
+)
 _SUFFIXES = (".fd", ".bin", ".rom", ".img", ".igvm")
 
 
@@ -100,7 +109,14 @@ def with_tables_of(pieces: Pieces, plan: Plan, emulator: str = "") -> Pieces:
             remedy="leave --acpi-from out",
         )
     argv = bare_argv(plan.spoken("argv")[0])
-    return replaced(pieces, tables=read_tables([emulator or argv[0], *argv[1:]]))
+    tables, version = read_tables([emulator or argv[0], *argv[1:]])
+    notes = [*pieces.notes, _UNPROTECTED]
+    if version < _TDX_SINCE:
+        from sequester.measure.acpi_edges import with_edges
+
+        tables = with_edges(tables)
+        notes.append(_PATCHED)
+    return replaced(pieces, tables=tables, notes=tuple(notes))
 
 
 def images_beside(path: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""ACPI tables as a TD gets them: every interrupt an edge, the rest as it was, and still whole for a firmware."""
+"""ACPI tables with every interrupt an edge: the rest is as it was, and still whole for a firmware."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import pytest
 from acpi_blobs import LEVEL, blob, linked, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tdvf_images import tdvf
 
 from sequester.errors import InputError
 from sequester.measure.acpi_edges import with_edges
+from sequester.measure.ovmf_ways import Ways
+from sequester.measure.tdvf_image import read_tdvf_image
+from sequester.measure.tdx import Kernel, TdxLaunch
 from sequester.measure.tdx_events import AcpiTables
+from sequester.measure.tdx_guesses import nearest
+from sequester.record import replaced
 
+WAYS = Ways(True, True, False, (b"menu", b"setup"))
 EDGE = b"\x89\x06\x00\x0b\x01"
 
 
@@ -59,7 +66,7 @@ def test_only_link_interrupts_of_the_dsdt_change() -> None:
     assert dsdt[36:] == EDGE + bytes(4) + three[:3] + b"\x0b" + three[4:] + other + torn
 
 
-def test_tables_of_a_td_stay_as_they_are() -> None:
+def test_tables_with_edges_stay_as_they_are() -> None:
     made = with_edges(blob())
     assert with_edges(made) == made
 
@@ -101,3 +108,12 @@ def test_changed_bytes_are_refused_or_taken_but_never_a_traceback(which: str, at
     except InputError:
         return
     assert len(made.tables) == len(whole.tables)
+
+
+def test_a_register_with_edges_in_its_tables_is_traced_to_them() -> None:
+    launch = TdxLaunch(read_tdvf_image(tdvf(), "TDVF.fd"), 2 << 30, blob(), Kernel(bytes(48)), WAYS)
+    seen = replaced(launch, acpi=with_edges(blob())).register("RTMR0")
+    assert seen is not None
+    found = nearest(seen, launch, ())
+    assert found is not None
+    assert "edge-triggered" in " ".join(found.differences)

@@ -81,34 +81,44 @@ def fake(tmp_path: Path, code: str) -> list[str]:
     return [str(path)]
 
 
+GREETING = b'{"QMP": {"version": {"qemu": {"major": 11, "minor": 1, "micro": 2}}}}'
+
+
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("monitor", "answers", "said"),
     [
-        ("sys.stderr.write('machine type is unknown\\n'); sys.exit(1)", "machine type is unknown"),
+        (b"no JSON", "", "does not speak JSON"),
+        (b"[]", "", "does not speak JSON"),
+        (b'{"QMP": {"version": 7}}', "", "does not greet"),
+        (GREETING + b'\n{"error": 1}', "", "refuses 'qmp_capabilities'"),
+        (GREETING + b'\n{"return": 1}', "FAIL no\n", "qtest answers FAIL no"),
+        (GREETING + b'\n{"return": 1}', "OK\nOK\nOK\nOK zz\n", "does not answer in numbers"),
+        (GREETING + b'\n{"return": 1}', "OK\nOK\nOK\nOK 0x00000002\n", "gives nothing by DMA"),
         (
-            "sys.stdout.write('FAIL Unknown command\\n' * 99); sys.stdout.flush(); time.sleep(60)",
-            "not read|in time",
+            GREETING + b'\n{"return": 1}',
+            "OK\nOK\nOK\nOK 0x00000000\nOK 0xffffffff\n",
+            "claims 4294967295 files",
         ),
-        ("os.write(int(sys.argv[-3].split('fd=')[1]), b'no JSON\\n'); time.sleep(60)", "does not speak JSON"),
-        ("os.write(int(sys.argv[-3].split('fd=')[1]), b'{\"error\": 1}\\n'); time.sleep(60)", "refuses"),
-        (
-            "os.write(int(sys.argv[-3].split('fd=')[1]), b'{\"return\": 1}\\n');"
-            "sys.stdout.write('FAIL no\\n'); sys.stdout.flush(); time.sleep(60)",
-            "qtest answers FAIL no",
-        ),
-        (
-            "os.write(int(sys.argv[-3].split('fd=')[1]), b'{\"return\": 1}\\n');"
-            "sys.stdout.write('OK\\nOK\\nOK\\nOK zz\\n'); sys.stdout.flush(); time.sleep(60)",
-            "does not answer in numbers",
-        ),
-        ("time.sleep(60)", "in time"),
+        (b'{"event": ' + b"1" * 100, "", "in time"),
+        (b"", "", "in time"),
     ],
 )
-def test_a_qemu_that_ends_hangs_or_talks_nonsense_is_an_error_in_time(
-    tmp_path: Path, code: str, said: str
+def test_a_qemu_that_hangs_or_talks_nonsense_is_an_error_in_time(
+    tmp_path: Path, monitor: bytes, answers: str, said: str
 ) -> None:
+    end = b"" if said == "in time" else b"\n"
+    code = (
+        f"os.write(int(sys.argv[-3].split('fd=')[1]), {monitor + end!r})\n"
+        f"sys.stdout.write({answers!r}); sys.stdout.flush(); time.sleep(60)"
+    )
     with pytest.raises(GuestError, match=said):
         read_tables(fake(tmp_path, code), patience=1.5)
+
+
+def test_a_qemu_that_ends_says_its_last_words(tmp_path: Path) -> None:
+    code = "sys.stderr.write('machine type is unknown\\n'); sys.exit(1)"
+    with pytest.raises(GuestError, match="machine type is unknown"):
+        read_tables(fake(tmp_path, code))
 
 
 def test_a_qemu_that_cannot_be_run_is_the_hosts_fault(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def test_tables_are_read_when_the_firmware_has_set_the_machine_up(qemu: RealQemu
     assert struct.pack("<Q", WINDOW) in plain[b"DSDT"]
     if qemu.release >= (10, 0):  # 7.2 says that there is a PIC even where there is none
         assert plain[b"APIC"][40:44] == bytes(4)
-    assert len(edged[b"APIC"]) - len(plain[b"APIC"]) == 110
+    if qemu.release >= (10, 1):
+        assert len(edged[b"APIC"]) - len(plain[b"APIC"]) == 110
     assert b"\x89\x06\x00\x09" not in edged[b"DSDT"]
     assert edged.keys() == plain.keys()
 

@@ -1,10 +1,11 @@
-"""ACPI tables of an ordinary guest, turned into those that QEMU makes for a trust domain of the same shape.
+"""ACPI tables of an ordinary guest, turned into those that QEMUs with Intel's patches make for a trust domain.
 
-A TD's interrupts cannot be level-triggered. QEMU says so in the tables (hw/i386/acpi-build.c and acpi-common.c where
-`eoi_intercept_unsupported` is set, which only TDX does; posted as "hw/i386: add option to forcibly report edge trigger
-in acpi tables", v6 41/60): every interrupt of the PCI link devices in the DSDT is an edge, and the MADT has an override
-for each of 16 interrupts (of 16 more, where there is a second I/O APIC). The MADT grows by that, so that all behind it
-moves, and with it what the loader's commands say.
+Before TDX came to QEMU (10.1), Intel's and Canonical's builds of 8.2 to 9.2 said in the tables that a TD's interrupts
+cannot be level-triggered (posted as "hw/i386: add option to forcibly report edge trigger in acpi tables", v6 41/60).
+QEMU itself did not take that: `acpi_build_madt` of 11.1.2 makes no difference between a TD and another guest. With
+those patches every interrupt of the PCI link devices in the DSDT is an edge, and the MADT has an override for each of
+16 interrupts (of 16 more, where there is a second I/O APIC). The MADT grows by that, so that all behind it moves, and
+with it what the loader's commands say.
 
 Loader commands are 128 bytes, little-endian (QEMU hw/acpi/bios-linker-loader.c): 32 bits command, file names 56 bytes::
 
@@ -43,7 +44,7 @@ _SECOND_BASE = 24
 
 
 def with_edges(acpi: AcpiTables) -> AcpiTables:
-    """Return the tables with all interrupts as a TD has them. Raises InputError for tables that QEMU did not make."""
+    """Return the tables with all interrupts as edges. Raises InputError for tables that QEMU did not make."""
     try:
         tables = {signature: (at, size) for signature, at, size in _tables(acpi.tables)}
         dsdt, madt = tables[b"DSDT"], tables[b"APIC"]

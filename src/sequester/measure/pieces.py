@@ -29,7 +29,7 @@ class Pieces:
     None for the usual one. `new_vm_type` says whether KVM copies the FPU state into VMSAs (SEV-ES only:
     ``legacy-vm-type=off``). `seed` stands in for the firmware's pages. `variables` is the size of the variable
     store below the firmware in bytes. `memory` is the guest's in bytes, `acpi` a folder with the files that QEMU
-    gives its firmware for ACPI; `tables` are those that it makes without protection, where they were asked for.
+    gives its firmware for ACPI; `tables` are their contents, where they were read from a QEMU.
     `realm` says what a host gives its realms, `device_tree` is the path of what QEMU makes for one (CCA).
     `properties` are those of the limitation. `notes` say what the measurement rests on.
     """

@@ -18,9 +18,12 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 from sequester.errors import GuestError, HostError
 from sequester.measure.tdx_events import AcpiTables
+
+Version = tuple[int, int]
 
 PATIENCE = 120.0
 """Seconds that a firmware may take; under TCG it takes one or two."""
@@ -36,8 +39,8 @@ _SELECTED = re.compile(rb"fw_cfg_select \S+ key 0x([0-9a-f]+)")
 _MOST_LINES = 100_000
 
 
-def read_tables(argv: Sequence[str], patience: float = PATIENCE) -> AcpiTables:
-    """Run a machine until its firmware has read its ACPI tables, and return them.
+def read_tables(argv: Sequence[str], patience: float = PATIENCE) -> tuple[AcpiTables, Version]:
+    """Run a machine until its firmware has read its ACPI tables; return them, and QEMU's major and minor version.
 
     `argv` is the emulator and what builds the machine, without accelerator or monitor. Raises HostError where it
     cannot be run, GuestError where it ends, or its firmware does not ask for the tables in `patience` seconds.
@@ -102,9 +105,10 @@ class _Machine:
         self._selector.register(process.stderr, selectors.EVENT_READ, "trace")
         self._selector.register(monitor, selectors.EVENT_READ, "qmp")
 
-    def tables(self) -> AcpiTables:
+    def tables(self) -> tuple[AcpiTables, Version]:
         """Let the firmware read the tables, then read them."""
         with self._selector:
+            version = self._version()
             self._execute("qmp_capabilities")
             files = self._directory()
             missing = [name for name in _NAMES if name not in files]
@@ -123,7 +127,15 @@ class _Machine:
                 raise self._fault("its firmware reads on and on")
             self._execute("stop")
             loader, rsdp, tables = (self._read(*files[name]) for name in _NAMES)
-            return AcpiTables(loader, rsdp, tables)
+            return AcpiTables(loader, rsdp, tables), version
+
+    def _version(self) -> Version:
+        greeting = self._message()
+        try:
+            number = greeting["QMP"]["version"]["qemu"]
+            return int(number["major"]), int(number["minor"])
+        except (KeyError, TypeError, ValueError):
+            raise self._fault("its monitor does not greet as QEMU's does") from None
 
     def _directory(self) -> dict[str, tuple[int, int]]:
         """Return each file's key and size."""
@@ -175,14 +187,20 @@ class _Machine:
         except OSError:
             raise self._ended() from None
         while True:
-            try:
-                answer = json.loads(self._line("qmp"))
-            except ValueError:
-                raise self._fault("its monitor does not speak JSON") from None
+            answer = self._message()
             if "error" in answer:
                 raise self._fault(f"it refuses '{command}'")
             if "return" in answer:
                 return
+
+    def _message(self) -> dict[str, Any]:
+        try:
+            message = json.loads(self._line("qmp"))
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise self._fault("its monitor does not speak JSON")
+        return message
 
     def _line(self, which: str) -> bytes:
         """Return the next line of one of the three, keeping what comes on the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sequester.errors import InputError
+from sequester.measure.acpi_edges import with_edges
 from sequester.measure.cmdlines import near
 from sequester.measure.search import Match
 from sequester.measure.tdvf_image import TdvfImage
@@ -58,7 +59,21 @@ def _candidates(launch: TdxLaunch, others: tuple[TdvfImage, ...]) -> Iterator[tu
     for memory in MEMORIES:
         if memory != launch.memory:
             yield f"{memory // MIB} MiB of memory", replaced(launch, memory=memory), RTMR0
+    yield from _edges(launch)
     yield from _kernels(launch)
+
+
+def _edges(launch: TdxLaunch) -> Iterator[tuple[str, TdxLaunch, str]]:
+    if launch.acpi is None:
+        return
+    try:
+        acpi = with_edges(launch.acpi)
+    except InputError:
+        return
+    what = (
+        "ACPI tables with edge-triggered interrupts, as QEMUs with Intel's TDX patches before 10.1 make them"
+    )
+    yield what, replaced(launch, acpi=acpi), RTMR0
 
 
 def _kernels(launch: TdxLaunch) -> Iterator[tuple[str, TdxLaunch, str]]:

@@ -30,11 +30,6 @@ _ACPI = (
 )
 """Names of the three files in a folder: our own, those of Linux' /sys/firmware/qemu_fw_cfg/by_name, tdx-measure's."""
 
-_DERIVED = (
-    "the ACPI tables in RTMR0 are those of an unprotected start of this QEMU, changed as QEMU changes them for a TD;"
-    " that was never held against a TD on hardware: hold RTMR0 against one of yours before you rely on it"
-)
-
 TRUSTEE_NAMES = {
     "MRTD": "mr_td",
     **{f"RTMR{number}": f"rtmr_{number}" for number in range(4)},
@@ -59,20 +54,15 @@ def launch(pieces: Pieces) -> TdxLaunch | TdxIgvmLaunch:
         from sequester.measure.ovmf_ways import read_ways
 
         ways = read_ways(firmware.data)
-    acpi, notes = _acpi(pieces.acpi) if pieces.acpi else None, pieces.notes
-    if pieces.tables is not None and acpi is None:
-        from sequester.measure.acpi_edges import with_edges
-
-        acpi, notes = with_edges(pieces.tables), (*notes, _DERIVED)
     config, owner, owner_config = (pieces.properties.get(name) or bytes(SIZE) for name in _OWNERS)
     return TdxLaunch(
         firmware,
         pieces.memory,
-        acpi,
+        _acpi(pieces.acpi) if pieces.acpi else pieces.tables,
         kernel,
         ways,
         (config, owner, owner_config),
-        notes=notes,
+        notes=pieces.notes,
     )
 
 
