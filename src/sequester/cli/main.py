@@ -21,6 +21,7 @@ COMMANDS = {
     "measure": "what a launch will be measured as, why, and which mistake explains another digest",
     "image": "make a boot image that only the machines you name can open (s390 Secure Execution)",
     "verify": "whether evidence is real, current, and from the guest that was meant",
+    "collateral": "gather what evidence is verified with, for a place without a network",
     "show": "every field of evidence, and what it means",
     "owner": "the guest owner's side of a launch: chain, session, measurement, secret, ID block",
     "serve": "the answers of verify, over HTTP",

@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if (arguments.tls_cert is None) != (arguments.tls_key is None):
         raise InputError("TLS takes a certificate and its key", code="usage.tls", remedy="give both")
-    arguments.report_data = None
+    arguments.report_data = arguments.pccs = None
+    arguments.online = False
     policy, platform = the_policy(arguments)
     held = Held(policy, the_collateral(arguments), _now(), platform)
     place, listening = _listen(arguments.listen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from sequester.cli.arguments import add_host, coloured
 from sequester.cli.output import say, write_out
 from sequester.errors import InputError
-from sequester.evidence.collateral import Collateral
+from sequester.evidence.collateral import Collateral, Lookup, nowhere
 from sequester.evidence.files import files_below, read_collateral, read_evidence, read_file
 from sequester.evidence.papers import looks_so
 from sequester.evidence.policy import Policy
@@ -31,6 +32,7 @@ examples:
   sequester verify report.bin --collateral certificates/ --guest web.toml --report-data 00112233
   sequester verify --format jsonl evidence/ < /dev/null
   sequester verify --format jsonl - < evidence.jsonl       {"evidence": BASE64, "report_data": HEX} in each line
+  sequester verify --online quote.dat --report-data 00112233
   sequester verify quote.dat --policy policy.toml --collateral collateral.json --at 2026-03-01T12:00
   sequester run --simulate sev-snp --evidence DIR web.toml; sequester verify DIR/report.bin --collateral DIR \
 --trust-simulated
@@ -68,6 +70,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="DIR|FILE",
         help="certificates, revocation lists, the vendor's tables; may be given several times",
+    )
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="fetch from the vendors what is not there, and keep it in the user's cache",
+    )
+    parser.add_argument(
+        "--pccs", metavar="URL", help="with --online: ask this caching service (PCCS) in Intel's place"
     )
     parser.add_argument(
         "--at", metavar="TIME", help="verify as at this time: 2026-03-01, 2026-03-01T12:00+01:00 (now)"
@@ -147,8 +157,26 @@ def the_policy(arguments: argparse.Namespace) -> tuple[Policy, str]:
 
 
 def the_collateral(arguments: argparse.Namespace) -> Collateral:
-    """Return what was handed in."""
-    return Collateral(read_collateral(arguments.collateral))
+    """Return what was handed in, and with --online what looks up the rest."""
+    return Collateral(read_collateral(arguments.collateral), _the_lookup(arguments))
+
+
+def _the_lookup(arguments: argparse.Namespace) -> Lookup:
+    """Return the lookup by address, in folders that have an index, and with --online in the cache and the network."""
+    if arguments.pccs is not None and not arguments.online:
+        raise InputError("--pccs is asked with --online only", code="usage.pccs", remedy="add --online")
+    folders = [path for path in arguments.collateral if os.path.isfile(os.path.join(path, "index.json"))]
+    if not folders and not arguments.online:
+        return nowhere
+    from sequester.evidence.fetching.saved import read_index
+    from sequester.evidence.fetching.stack import Stack
+
+    saved = {address: each for path in reversed(folders) for address, each in read_index(path).items()}
+    if not arguments.online:
+        return Stack(saved).lookup
+    from sequester.cli.collateral import the_stack
+
+    return the_stack(arguments.pccs, saved).lookup
 
 
 def the_time(said: str | None) -> datetime:
