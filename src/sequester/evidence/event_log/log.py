@@ -45,6 +45,11 @@ class Event:
         """Its SHA-384 digest, None where it has none."""
         return next((digest for algorithm, digest in self.digests if algorithm == SHA384), None)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the log."""
+        return 16 + sum(2 + len(digest) for _, digest in self.digests) + len(self.data)
+
 
 def looks_so(data: bytes) -> bool:
     """Tell whether bytes may be such a log."""
