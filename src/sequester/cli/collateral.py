@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from sequester.cli.output import say, write_out
-from sequester.errors import InputError
+from sequester.errors import InputError, printable
 from sequester.evidence import criteria
 from sequester.evidence.appraisal import Appraisal
 from sequester.evidence.collateral import Collateral
@@ -182,9 +182,9 @@ def _tell(
 
 def _lines(found: Iterable[dict[str, str | None]], missing: Iterable[str], now: datetime) -> Iterator[str]:
     for each in found:
-        yield f"{_until(each['until'], now):<28}{each['address']}"
+        yield f"{_until(each['until'], now):<28}{printable(each['address'] or '')}"
     for address in missing:
-        yield f"{'missing':<28}{address}"
+        yield f"{'missing':<28}{printable(address)}"
 
 
 def _until(said: str | None, now: datetime) -> str:

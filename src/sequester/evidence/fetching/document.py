@@ -18,7 +18,7 @@ LARGEST = 8 << 20
 """Bytes of one document."""
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 _OTHERWISE = timedelta(days=1)
-_CHIP = re.compile(r"/vcek/v1/[^/]+/[0-9a-f]+")
+_CHIP = re.compile(r"/vcek/v1/[^/]+/([0-9a-f]+)")
 _TABLES = ("/tcb", "/qe/identity")
 _LISTS = ("/crl", "/pckcrl", "CA.der")
 
@@ -52,12 +52,23 @@ def _until(address: str, data: bytes, now: datetime) -> datetime:
         return _next_list(data, now)
     elif path.endswith(_TABLES):
         return _next_table(data)
-    elif _CHIP.fullmatch(path):
-        _certificates(data)
+    elif chip := _CHIP.fullmatch(path):
+        _chip_certificate(data, chip[1])
         return FOR_EVER
     else:
         _certificates(data)
     return now + _OTHERWISE
+
+
+def _chip_certificate(data: bytes, chip: str) -> None:
+    from sequester.evidence.snp.endorsement import endorsement
+
+    try:
+        found = endorsement(data).chip_id.hex()
+    except InputError as error:
+        raise UnfitError(f"no certificate of a chip can be read ({error.why or error.what})") from None
+    if found != chip:  # it would be kept for ever
+        raise UnfitError(f"it is the certificate of chip {found[:16]}…")
 
 
 def _certificates(data: bytes) -> None:

@@ -57,21 +57,28 @@ def request(address: str, seconds: float) -> Answer:
     parts = urlsplit(address)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port, min(_IDLE, seconds))
     late = threading.Event()
+    sockets: list[socket.socket] = []
 
     def end() -> None:
         """Cut the connection: a peer that sends a byte now and then is never idle."""
         late.set()
-        if connection.sock is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        for each in sockets or [connection.sock]:
+            # Not an SSLSocket's own, which would go on in plain text. There is none while connecting.
+            with contextlib.suppress(OSError, TypeError):
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     clock = threading.Timer(seconds, end)
     clock.daemon = True
     clock.start()
     try:
-        answer = _exchange(connection, f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}")
+        answer = _exchange(
+            connection, sockets, f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        )
         if not late.is_set():
             return answer
+    except AnswerError:
+        if not late.is_set():
+            raise
     except (OSError, http.client.HTTPException) as error:
         if not late.is_set():
             raise AnswerError(_why(error), again=_passing(error)) from None
@@ -81,8 +88,9 @@ def request(address: str, seconds: float) -> Answer:
     raise AnswerError(f"it took longer than {seconds:.0f} s", again=True)
 
 
-def _exchange(connection: http.client.HTTPConnection, target: str) -> Answer:
+def _exchange(connection: http.client.HTTPConnection, sockets: list[socket.socket], target: str) -> Answer:
     connection.connect()
+    sockets.append(connection.sock)  # http.client lets go of it before the body is read
     headers = {"User-Agent": f"sequester/{__version__}", "Accept": "*/*", "Connection": "close"}
     connection.request("GET", target, headers=headers)
     response = connection.getresponse()
@@ -117,6 +125,7 @@ class _Secure(http.client.HTTPSConnection):
 
         plain = socket.create_connection((self.host, self.port), self.timeout)
         context = ssl.create_default_context()
+        context.hostname_checks_common_name = False
         self.sock = context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
         self.sock.do_handshake()
 

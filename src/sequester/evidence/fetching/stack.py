@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from sequester.errors import printable
 from sequester.evidence.fetching.cache import Cache
 from sequester.evidence.fetching.document import FOR_EVER, Document
 from sequester.evidence.fetching.fetcher import Clock, Fetcher, FetchError
@@ -110,7 +111,7 @@ class Stack:
             if address in self._noted or len(self._noted) >= _MOST_KEPT:
                 return
             self._noted.add(address)
-        self._note(text)
+        self._note(printable(text))
 
     def _keep(self, document: Document) -> None:
         with self._guard:
