@@ -264,3 +264,23 @@ def test_a_realm_is_measured_with_what_is_told_of_its_host(tmp_path: Path) -> No
     values = json.loads(base64.b64decode(message["payload"]))
     spelled = base64.b64encode(bytes.fromhex(digest)).decode()
     assert values == {"cca.realm.cca-realm-initial-measurement": [spelled]}
+
+
+def test_tables_from_a_qemu_are_for_a_guest_whose_platform_measures_them(
+    tmp_path: Path, firmware: Path
+) -> None:
+    args = tmp_path / "guest.args"
+    args.write_text(
+        "qemu-system-x86_64 -M q35,confidential-guest-support=s"
+        " -object sev-snp-guest,id=s,cbitpos=51,reduced-phys-bits=1"
+        f" -accel kvm -cpu EPYC-v4 -m 1G -bios {firmware}\n"
+    )
+    for words, said in (
+        (("--type", "tdx", "--firmware", firmware, "--acpi-from", "qemu"), "for a whole guest"),
+        ((args, "--acpi-from", "qemu"), "not measured by AMD SEV-SNP"),
+        ((args, "--acpi-from", "qemu", "--acpi", tmp_path), "both given"),
+    ):
+        done = run(*words)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1

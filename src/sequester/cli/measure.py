@@ -90,6 +90,7 @@ examples:
   sequester measure web.toml
   sequester measure --type sev-snp --firmware OVMF.amdsev.fd --cpus 4 --cpu EPYC-Milan --kernel vmlinuz --initrd i.img
   sequester measure --explain web.xml
+  sequester measure td.xml --acpi-from /usr/bin/qemu-system-x86_64
   sequester measure --references rvps --type sev-snp --firmware builds/ --cpus 1-64 --cpu EPYC-Milan,EPYC-Genoa
   sequester measure --compare DIGEST --type sev-es --firmware OVMF.fd --cpus 2 --cpu 25/1/1
 """

@@ -16,73 +16,19 @@ from sequester.guest.part import Part
 
 _KEPT = frozenset(
     {
-        "m",
-        "smp",
-        "numa",
-        "device",
-        "global",
-        "no-hpet",
-        "no-acpi",
-        "nodefaults",
-        "vga",
-        "usb",
-        "bios",
-        "nographic",
+        *("m", "smp", "numa", "device", "global", "vga", "usb"),
+        *("no-hpet", "no-acpi", "nodefaults", "nographic", "bios"),
     }
 )
 """Options that shape the machine and open nothing on the host; ``-bios`` is what reads the tables."""
 _DROPPED = frozenset(
     {
-        "limitation",
-        "accel",
-        "enable-kvm",
-        "kernel",
-        "initrd",
-        "append",
-        "qmp",
-        "qmp-pretty",
-        "mon",
-        "monitor",
-        "name",
-    }
-    | {
-        "uuid",
-        "S",
-        "daemonize",
-        "pidfile",
-        "D",
-        "d",
-        "trace",
-        "display",
-        "vnc",
-        "spice",
-        "sandbox",
-        "run-with",
-        "boot",
-    }
-    | {
-        "no-user-config",
-        "nodefconfig",
-        "no-reboot",
-        "no-shutdown",
-        "only-migratable",
-        "overcommit",
-        "msg",
-        "rtc",
-    }
-    | {
-        "cpu",
-        "incoming",
-        "fw_cfg",
-        "smbios",
-        "k",
-        "L",
-        "mem-prealloc",
-        "watchdog-action",
-        "action",
-        "debugcon",
-        "chroot",
-        "runas",
+        *("limitation", "accel", "enable-kvm", "cpu", "mem-prealloc", "overcommit", "rtc"),
+        *("kernel", "initrd", "append", "boot", "fw_cfg", "smbios", "incoming", "L"),
+        *("qmp", "qmp-pretty", "mon", "monitor", "debugcon", "display", "vnc", "spice", "k"),
+        *("name", "uuid", "S", "daemonize", "pidfile", "D", "d", "trace", "msg"),
+        *("sandbox", "run-with", "chroot", "runas", "no-user-config", "nodefconfig"),
+        *("no-reboot", "no-shutdown", "only-migratable", "action", "watchdog-action"),
     }
 )
 """Options that no table shows. The processor's model does not; its address width does, and is given apart."""
