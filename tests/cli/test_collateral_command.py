@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +22,7 @@ from sequester.evidence.snp.report import parse
 from sequester.evidence.tdx import judging
 from sequester.evidence.tdx import signing as tdx_signing
 from sequester.simulator.identity import Identity
-from sequester.simulator.tdx_chain import collateral, quoting_enclave
+from sequester.simulator.tdx_chain import FMSPC, collateral, quoting_enclave
 from sequester.simulator.tdx_quote import Body
 
 NOW = datetime.now(UTC)
@@ -122,6 +125,38 @@ def test_verify_online_fetches_once_and_then_takes_the_cache(folder: Path, intel
     assert verify(folder / "quote.dat", *online) == 0
     assert intel.asked == asked
     assert verify(folder / "quote.dat") == 4, "without --online the cache is not read"
+
+
+@pytest.mark.parametrize("spoil", ["old", "foreign"])
+def test_a_table_at_hand_that_is_old_or_another_machines_does_not_keep_the_right_one_from_being_fetched(
+    folder: Path, identity: Identity, intel: Server, spoil: str
+) -> None:
+    at_hand = collateral(identity, NOW - timedelta(days=60) if spoil == "old" else NOW)
+    fmspc = FMSPC.hex().upper().encode()
+    (folder / "own").mkdir()
+    for name, data in at_hand.items():
+        data = data if spoil == "old" else data.replace(fmspc, b"0123456789AB")
+        (folder / "own" / name).write_bytes(data)
+    own = ("--collateral", str(folder / "own"))
+    assert verify(folder / "quote.dat", *own) == 4
+    assert verify(folder / "quote.dat", *own, "--online", "--pccs", intel.url) == 0
+
+
+def test_many_lines_are_verified_online_by_several_processes(
+    folder: Path, intel: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = json.dumps({"evidence": b64encode((folder / "quote.dat").read_bytes()).decode()})
+    (folder / "quotes.jsonl").write_text((line + "\n") * 100)
+    options = ["--format", "jsonl", "--jobs", "2", "--online", "--pccs", intel.url, "--trust-simulated"]
+    fed = subprocess.run(
+        [sys.executable, "-m", "sequester", "verify", "-", *options],
+        stdin=(folder / "quotes.jsonl").open(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [json.loads(each)["accepted"] for each in fed.stdout.splitlines()] == [True] * 100
+    assert set(intel.asked.values()) <= {1, 2}
 
 
 def test_a_chips_certificate_and_the_root_keys_list_are_gathered(

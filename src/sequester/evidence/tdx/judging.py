@@ -87,34 +87,37 @@ def judged(
 
 
 def _info(platform: Platform, shelf: Shelf, collateral: Collateral, now: datetime) -> TcbInfo | None:
-    own = [each for each in shelf.tcb if (each.fmspc, each.pce_id) == (platform.fmspc, platform.pce_id)]
-    return _newest(own or shelf.tcb, now) or _fetched(
-        TcbInfo, pcs.tcb_address(platform.fmspc), shelf, collateral, now
-    )
+    def own() -> list[TcbInfo]:
+        return [each for each in shelf.tcb if (each.fmspc, each.pce_id) == (platform.fmspc, platform.pce_id)]
+
+    if not _current(own(), now):
+        _fetch(pcs.tcb_address(platform.fmspc), shelf, collateral)
+    return _newest(own() or shelf.tcb, now)
 
 
 def _identity(shelf: Shelf, collateral: Collateral, now: datetime) -> QeIdentity | None:
-    return _newest(shelf.identities, now) or _fetched(
-        QeIdentity, pcs.identity_address(), shelf, collateral, now
-    )
+    if not _current(shelf.identities, now):
+        _fetch(pcs.identity_address(), shelf, collateral)
+    return _newest(shelf.identities, now)
+
+
+def _current(tables: list[Kind], now: datetime) -> list[Kind]:
+    return [each for each in tables if each.issued <= now < each.until]
 
 
 def _newest(tables: list[Kind], now: datetime) -> Kind | None:
     """Return the newest that is current; where none is, the newest."""
-    current = [each for each in tables if each.issued <= now < each.until]
-    return max(current or tables, key=lambda each: (each.issued, each.evaluation), default=None)
+    chosen = _current(tables, now) or tables
+    return max(chosen, key=lambda each: (each.issued, each.evaluation), default=None)
 
 
-def _fetched(
-    kind: type[Kind], address: str, shelf: Shelf, collateral: Collateral, now: datetime
-) -> Kind | None:
+def _fetch(address: str, shelf: Shelf, collateral: Collateral) -> None:
+    """Put a table and the chain of its signer on the shelf, if they are to be had and not there yet."""
     documents = [collateral.lookup(address), collateral.lookup(address + pcs.ISSUER_CHAIN)]
     fetched: Shelf = sort(tuple(document for document in documents if document is not None))
-    shelf.certificates += fetched.certificates
-    tables = [each for each in (*fetched.tcb, *fetched.identities) if isinstance(each, kind)]
-    shelf.tcb += fetched.tcb
-    shelf.identities += fetched.identities
-    return _newest(tables, now)
+    shelf.certificates += [each for each in fetched.certificates if each not in shelf.certificates]
+    shelf.tcb += [each for each in fetched.tcb if each not in shelf.tcb]
+    shelf.identities += [each for each in fetched.identities if each not in shelf.identities]
 
 
 def _judged(
