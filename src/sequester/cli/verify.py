@@ -141,8 +141,10 @@ def the_policy(arguments: argparse.Namespace) -> tuple[Policy, str]:
     policy = Policy()
     if arguments.policy is not None:
         from sequester.evidence.policy_file import read_policy
+        from sequester.evidence.secrets import with_secrets
 
         policy = read_policy(read_file(arguments.policy, _LARGEST_POLICY), arguments.policy)
+        policy = with_secrets(policy, os.path.dirname(arguments.policy))
     if arguments.report_data is not None:
         policy = replace(policy, report_data=_report_data(arguments.report_data))
     if arguments.trust_simulated:

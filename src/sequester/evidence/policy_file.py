@@ -26,7 +26,8 @@ from sequester.evidence.recognise import kinds
 from sequester.formats.toml_scan import Path, scan
 
 MAX_BYTES = 1 << 20
-_DIGEST = octets(20, 64)
+_DIGEST = octets(16, 64)
+"""Of 16 bytes is the tag of a Secure Execution image."""
 _LARGEST_SVN = 0xFFFF
 _AT = re.compile(r" *\(at (?:line (\d+), column \d+|end of document)\)")
 

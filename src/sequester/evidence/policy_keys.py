@@ -76,6 +76,25 @@ def word(*words: str) -> Read:
     return read
 
 
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A file that a policy names, which has a secret of `size` bytes and nothing else."""
+
+    path: str
+    size: int
+
+
+def secret_file(size: int) -> Read:
+    """Return a reader of a file's name; `secrets.with_secrets` reads the file of `size` bytes itself."""
+
+    def read(value: Any) -> SecretFile:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"the name of a file with {size} secret bytes")
+        return SecretFile(value, size)
+
+    return read
+
+
 def table(of: Mapping[str, Read] | Callable[[], Mapping[str, Read]], what: str) -> Read:
     """Return a reader of a table with some of these keys."""
 
