@@ -184,7 +184,7 @@ def test_what_cannot_be_had_is_named_once_and_exits_1(
     assert main(["collateral", *names, "-o", str(folder / "out")]) == 1
     out, err = capsys.readouterr()
     assert f"missing                     {kds.list_address('Genoa')}" in out
-    assert err.count("answers 404") == 1
+    assert err.count("did not send it: 404") == 1
     assert amd.asked[path_of(kds.list_address("Genoa"))] == 1
     assert "1 document could not be had, without which 2 will be refused" in err
 

@@ -130,7 +130,7 @@ def test_a_header_that_is_no_chain_is_refused(server: Server, files: dict[str, b
 
 
 def test_404_is_final(server: Server) -> None:
-    assert "answers 404" in refused(server, VCEK)
+    assert "did not send it: 404" in refused(server, VCEK)
     assert server.asked == {path_of(VCEK): 1}
 
 
@@ -292,6 +292,55 @@ def test_nobody_there_is_a_fault_in_one_line() -> None:
     assert "did not send it: Connection refused" in refused(gone, VCEK)
 
 
+def test_a_host_that_is_not_there_is_left_alone_for_a_while() -> None:
+    with serving() as gone:
+        pass
+    passing = Time()
+    one = fetcher(gone, passing)
+    for address, says in ((VCEK, "Connection refused"), (LIST, "not asked for a while: Connection refused")):
+        with pytest.raises(FetchError, match=says):
+            one.fetch(address)
+    waited = len(passing.waits)
+    passing.passed += 31
+    with pytest.raises(FetchError, match="did not send it"):
+        one.fetch(LIST)
+    assert len(passing.waits) > waited
+
+
+def test_a_host_that_asks_to_be_left_alone_is_for_all_documents(server: Server) -> None:
+    server.put(path_of(VCEK), (429, {"Retry-After": "300"}, b""))
+    server.put(path_of(LIST), ok(VENDOR.revocations(begin=NOW, end=NOW + timedelta(days=1))))
+    passing = Time()
+    one = fetcher(server, passing)
+    for address in (VCEK, LIST):
+        with pytest.raises(FetchError, match="429"):
+            one.fetch(address)
+    assert server.asked == {path_of(VCEK): 1}
+    passing.passed = 301
+    assert one.fetch(LIST)
+
+
+def test_a_document_that_is_not_there_says_nothing_of_its_host(server: Server) -> None:
+    server.put(path_of(LIST), ok(VENDOR.revocations(begin=NOW, end=NOW + timedelta(days=1))))
+    for part in ((404, {}, b""), (500, {}, b""), (200, {"Content-Length": "9"}, b"")):
+        server.put(path_of(VCEK), part)
+        one = fetcher(server)
+        with pytest.raises(FetchError):
+            one.fetch(VCEK)
+        assert one.fetch(LIST)
+
+
+def test_a_name_that_is_unknown_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    passing = Time()
+    with pytest.raises(FetchError, match="Name or service not known"):
+        Fetcher(clock=passing.clock, sleep=passing.sleep).fetch(VCEK)
+    assert passing.waits == []
+
+
 @pytest.mark.parametrize("raw", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200])
 def test_what_is_not_http_is_no_answer(server: Server, raw: bytes) -> None:
     def write(handler: BaseHTTPRequestHandler) -> None:
@@ -356,6 +405,8 @@ def test_a_pccs_stands_in_for_intel_alone(said: str, base: str) -> None:
         "https://x:99999",
         "https://[",
         "ftp://x",
+        "https://x y",
+        "https://\N{LATIN SMALL LETTER U WITH DIAERESIS}.example",
     ],
 )
 def test_what_is_no_address_of_a_pccs_is_refused(said: str) -> None:
@@ -424,6 +475,12 @@ def test_a_handshake_that_does_not_go_on_is_cut_off() -> None:
         pytest.raises(AnswerError, match=r"longer than|in time"),
     ):
         request(f"https://127.0.0.1:{listening.getsockname()[1]}/", 0.3)
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".example", ".example", "a..b"])
+def test_a_name_that_no_host_can_have_is_a_fault_in_one_line(host: str) -> None:
+    with pytest.raises(AnswerError):
+        request(f"https://{host}/", 1)
 
 
 def test_plain_http_is_for_this_machine_alone() -> None:

@@ -36,6 +36,9 @@ _CHAIN_HEADERS = {
 _CERTIFICATION = "/sgx/certification/v4"
 _HEX = re.compile(rb"\s*(?:[0-9A-Fa-f]{2})+\s*")
 _BUSY = (429, 503)
+_SHUT, _LONGEST_SHUT = 30.0, 600.0
+"""Seconds for which a host that does not answer, or asks to be left alone, is not asked for anything."""
+_LEAST = 0.1
 _SECONDS = re.compile(r"\s*([0-9]{1,9})\s*")
 
 Opener = Callable[[str, float], Answer]
@@ -55,6 +58,19 @@ class Patience:
     total: float = 60.0
     tries: int = 4
     pause: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A try that failed: why, whether to try again, and whether all that is asked of the host would fail so.
+
+    `wait` is the least number of seconds until another try, as the host asked for it.
+    """
+
+    why: str
+    again: bool
+    of_host: bool
+    wait: float = 0.0
 
 
 class Spacing:
@@ -106,6 +122,7 @@ class Fetcher:
     amd_burst: int = 4
     amd_interval: float = 10.0
     _spacing: Spacing = field(init=False)
+    _shut: dict[str, tuple[float, str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._spacing = Spacing(self.amd_burst, self.amd_interval, self.clock, self.sleep)
@@ -136,36 +153,40 @@ class Fetcher:
         return f"{base}{parts.path}{f'?{parts.query}' if parts.query else ''}"
 
     def _patiently(self, place: str, spaced: bool) -> Answer:
+        host = _host(place)
+        shut_until, why = self._shut.get(host, (0.0, ""))
+        if why and self.clock() < shut_until:
+            raise FetchError(f"{host} is not asked for a while: {why}")
         end: float | None = None
-        why, pause = "", self.patience.pause
-        for count in range(self.patience.tries):
+        failure, pause = _Failure("", False, False), self.patience.pause
+        for count in range(1, self.patience.tries + 1):
             if spaced:
                 self._spacing.wait()
             if end is None:
                 end = self.clock() + self.patience.total
-            left = end - self.clock()
-            if left <= 0:
-                break
-            wait = pause * (1 + self.jitter())
-            try:
-                answer = self.opener(place, left)
-            except AnswerError as error:
-                if not error.again:
-                    raise FetchError(f"{_host(place)}: {error}") from None
-                why = str(error)
-            else:
-                if answer.status == 200:
-                    return answer
-                why = _refusal(answer)
-                if answer.status < 500 and answer.status not in _BUSY:
-                    raise FetchError(f"{_host(place)} answers {why}")
-                if answer.status in _BUSY:
-                    wait = max(wait, self._asked_to_wait(answer))
-            if count + 1 == self.patience.tries or self.clock() + wait >= end:
+            tried = self._try(place, max(end - self.clock(), _LEAST))
+            if isinstance(tried, Answer):
+                return tried
+            failure = tried
+            wait = max(pause * (1 + self.jitter()), failure.wait)
+            if not failure.again or count == self.patience.tries or self.clock() + wait >= end:
                 break
             self.sleep(wait)
             pause *= 2
-        raise FetchError(f"{_host(place)} did not send it: {why}")
+        if failure.of_host:
+            self._shut[host] = self.clock() + min(max(_SHUT, failure.wait), _LONGEST_SHUT), failure.why
+        raise FetchError(f"{host} did not send it: {failure.why}")
+
+    def _try(self, place: str, seconds: float) -> Answer | _Failure:
+        try:
+            answer = self.opener(place, seconds)
+        except AnswerError as error:
+            return _Failure(str(error), error.again, error.silent)
+        if answer.status == 200:
+            return answer
+        busy = answer.status in _BUSY
+        wait = self._asked_to_wait(answer) if busy else 0.0
+        return _Failure(_refusal(answer), busy or answer.status >= 500, busy, wait)
 
     def _asked_to_wait(self, answer: Answer) -> float:
         """Return the seconds of Retry-After, which is a number or a date; 0 where it is neither."""

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sequester import __version__
 from sequester.evidence.fetching.document import LARGEST
@@ -23,11 +23,15 @@ _IDLE = 15.0
 
 
 class AnswerError(Exception):
-    """A request that got no whole answer; the text says why. `again` tells whether another try may."""
+    """A request that got no whole answer; the text says why.
 
-    def __init__(self, why: str, again: bool) -> None:
+    `again` tells whether another try may, `silent` whether the fault is the host's, whatever it is asked for.
+    """
+
+    def __init__(self, why: str, again: bool, silent: bool = False) -> None:
         super().__init__(why)
         self.again = again
+        self.silent = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Answer:
 
 def may_be_asked(address: str) -> bool:
     """Tell whether an address is one of HTTPS, or of HTTP on this very machine."""
+    if not address.isascii() or not address.isprintable() or " " in address:
+        return False
     try:
         parts = urlsplit(address)
         named = bool(parts.hostname) and parts.port != 0
@@ -55,7 +61,7 @@ def request(address: str, seconds: float) -> Answer:
     if not may_be_asked(address):
         raise AnswerError("it is no address of HTTPS", again=False)
     parts = urlsplit(address)
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port, min(_IDLE, seconds))
+    connection = _connection(parts, min(_IDLE, seconds))
     late = threading.Event()
     sockets: list[socket.socket] = []
 
@@ -79,13 +85,14 @@ def request(address: str, seconds: float) -> Answer:
     except AnswerError:
         if not late.is_set():
             raise
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no name of a host
         if not late.is_set():
-            raise AnswerError(_why(error), again=_passing(error)) from None
+            silent = not sockets or isinstance(error, TimeoutError)
+            raise AnswerError(_why(error), _passing(error), silent) from None
     finally:
         clock.cancel()
         connection.close()
-    raise AnswerError(f"it took longer than {seconds:.0f} s", again=True)
+    raise AnswerError(f"it took longer than {seconds:.0f} s", again=True, silent=True)
 
 
 def _exchange(connection: http.client.HTTPConnection, sockets: list[socket.socket], target: str) -> Answer:
@@ -111,10 +118,11 @@ def _too_large() -> AnswerError:
     return AnswerError(f"the answer has more than {LARGEST >> 20} MiB", again=False)
 
 
-def _connection(scheme: str, host: str, port: int | None, idle: float) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=idle)
-    return _Secure(host, port, timeout=idle)
+def _connection(parts: SplitResult, idle: float) -> http.client.HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port or http.client.HTTP_PORT, timeout=idle)
+    return _Secure(host, parts.port or http.client.HTTPS_PORT, timeout=idle)
 
 
 class _Secure(http.client.HTTPSConnection):
@@ -131,10 +139,13 @@ class _Secure(http.client.HTTPSConnection):
 
 
 def _passing(error: Exception) -> bool:
-    """Tell whether what went wrong may be gone soon: a certificate that is not trusted will not be."""
+    """Tell whether what went wrong may be gone soon: a name that is unknown will not be, nor a certificate."""
     import ssl
 
-    return not isinstance(error, ssl.SSLCertVerificationError | http.client.InvalidURL)
+    unknown = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+    return not unknown and not isinstance(
+        error, ssl.SSLCertVerificationError | http.client.InvalidURL | UnicodeError
+    )
 
 
 def _why(error: Exception) -> str:
