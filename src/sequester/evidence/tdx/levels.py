@@ -74,8 +74,10 @@ def relaunched(launch: Standing, current: Standing) -> Standing:
     """Return what a guest is that was launched at one level and runs at another now.
 
     The TDX module can be updated under a running guest: one that was launched before is as good as new if it is
-    started again.
+    started again. One that runs on a module that was revoked is no good, whatever it was launched with.
     """
+    if current.status == "Revoked":
+        return current
     if launch.status not in _OUT_OF_DATE or current.status not in _WORSE:
         return launch
     configure = "Configuration" in launch.status + current.status
