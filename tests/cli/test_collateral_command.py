@@ -280,6 +280,18 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_the_folder_that_is_filled_may_lie_among_the_evidence(
+    folder: Path, intel: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evidence = folder / "evidence"
+    evidence.mkdir()
+    (folder / "quote.dat").rename(evidence / "quote.dat")
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["collateral", str(evidence), "-o", str(evidence / "out"), "--pccs", intel.url]) == 0
+    assert "6 documents for 1 of evidence" in capsys.readouterr().err
+
+
 def test_evidence_whose_own_fault_it_is_lacks_nothing(folder: Path, amd: Server) -> None:
     data = bytearray((folder / "report.bin").read_bytes())
     data[0x90] ^= 1

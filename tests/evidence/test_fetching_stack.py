@@ -136,6 +136,7 @@ def test_what_could_not_be_had_is_said_once_and_tried_again_after_a_while(tmp_pa
     for _ in range(5):
         assert stack.lookup(LIST) is None
     assert world.asked[LIST] == 1
+    assert stack.lookup(LIST + "#issuer-chain") is None
     assert world.notes == [f"{LIST} could not be had: kdsintf.amd.com did not send it: 404"]
     world.seconds = 301
     world.there[LIST] = a_list()

@@ -57,20 +57,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "evidence", nargs="*", metavar="EVIDENCE", help="a file, a folder of files, or - for standard input"
     )
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder to fill")
-    add_pccs(parser)
+    parser.add_argument(
+        "--pccs", metavar="URL", help="ask this caching service (PCCS) in Intel's place: https://HOST:8081"
+    )
     parser.add_argument(
         "--list", action="store_true", help="fetch nothing: say what is in the folder, and until when"
     )
     parser.add_argument("--json", action="store_true", help="say it as JSON")
-
-
-def add_pccs(parser: argparse.ArgumentParser) -> None:
-    """Add --pccs."""
-    parser.add_argument(
-        "--pccs",
-        metavar="URL",
-        help="ask this caching service (PCCS) in the place of Intel: https://HOST:8081",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     kept = {a: each for a, each in read_index(arguments.output).items() if each.entry.until == FOR_EVER}
     collector = _Collector(the_stack(arguments.pccs, kept, anew=True), {})
     lacking = unread = count = 0
-    for name in chain.from_iterable(files_below(path, "outblob") for path in arguments.evidence):
+    for name in _names(arguments):
         data = b""
         try:
             data = read_evidence(name)
@@ -107,6 +100,14 @@ def run(arguments: argparse.Namespace) -> int:
     if unread:
         return 2
     return 1 if lacking else 0
+
+
+def _names(arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield what is to be read: all that was named, without the folder that is filled where it lies among it."""
+    own = os.path.join(os.path.realpath(arguments.output), "")
+    for name in chain.from_iterable(files_below(path, "outblob") for path in arguments.evidence):
+        if name in arguments.evidence or not os.path.realpath(name).startswith(own):
+            yield name
 
 
 def the_stack(pccs: str | None, saved: dict[str, Saved], anew: bool = False) -> Stack:

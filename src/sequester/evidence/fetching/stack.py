@@ -104,7 +104,7 @@ class Stack:
             if len(self._failed) >= _MOST_KEPT:
                 self._failed.clear()
             self._failed[address] = self._clock() + _UNTRIED
-        self._say(address, f"{address} could not be had: {why}")
+        self._say(address.partition("#")[0], f"{address} could not be had: {why}")
 
     def _say(self, address: str, text: str) -> None:
         with self._guard:
