@@ -213,7 +213,7 @@ def test_a_body_beyond_the_limit_is_not_read_to_its_end(server: Server, told: bo
 
 def drip(handler: BaseHTTPRequestHandler) -> None:
     with contextlib.suppress(OSError):
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(1000):
             handler.wfile.write(b"x")
             time.sleep(0.02)
