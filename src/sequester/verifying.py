@@ -19,6 +19,7 @@ from sequester.errors import InputError
 from sequester.evidence import criteria
 from sequester.evidence.appraisal import Appraisal, Check, Outcome, failed
 from sequester.evidence.collateral import Collateral
+from sequester.evidence.kinds import is_of
 from sequester.evidence.policy import Policy
 from sequester.evidence.recognise import Recognised, kinds, recognise
 
@@ -42,7 +43,7 @@ def verify(
     """
     found = recognise(data, name)
     kind = found.kind
-    if platform and platform != kind.PLATFORM:
+    if platform and not is_of(kind, platform):
         check = failed(
             criteria.MEASUREMENT, f"this is evidence of {kind.PLATFORM}", f"evidence of {platform}"
         )
@@ -72,13 +73,14 @@ def policy_of_plan(plan: Plan, policy: Policy) -> Policy:
     """
     from sequester.measuring import measure
 
-    platform = plan.limitation.name
+    platform = own = plan.limitation.name
     values = {each.name: each.value for each in measure(plan).registers if each.value is not None}
     measurements: dict[str, tuple[bytes, ...]] = {}
     demands: dict[str, Any] = {}
     for kind in kinds():
-        if platform != kind.PLATFORM:
+        if not is_of(kind, platform):
             continue
+        own = kind.PLATFORM
         measurements |= {
             name: (values[measured],) for name, measured in kind.REGISTERS.items() if measured in values
         }
@@ -92,7 +94,7 @@ def policy_of_plan(plan: Plan, policy: Policy) -> Policy:
     return replace(
         policy,
         measurements={**measurements, **policy.measurements},
-        platforms={**policy.platforms, platform: {**demands, **policy.of(platform)}},
+        platforms={**policy.platforms, own: {**demands, **policy.of(own)}},
     )
 
 

@@ -62,3 +62,8 @@ class Kind(Protocol):
 
     def demands(self, limitation: HostTrustLimitation) -> Mapping[str, Any]:
         """Return what a plan's limitation asks of evidence, as values of `POLICY_KEYS`."""
+
+
+def is_of(kind: Kind, platform: str) -> bool:
+    """Tell whether a kind is evidence of a platform, or of a variant that it names in ``VARIANTS``."""
+    return platform == kind.PLATFORM or platform in getattr(kind, "VARIANTS", ())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "sev-report"
 PLATFORM = "sev"
+VARIANTS = ("sev-es",)
 TITLE = "AMD SEV attestation report"
 REGISTERS = {"digest": "launch-digest"}
 TCB_COMPONENTS: tuple[str, ...] = ()
