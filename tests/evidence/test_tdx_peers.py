@@ -189,6 +189,31 @@ def test_whatever_is_not_up_to_date_makes_a_platform_worse(vendor: Vendor, part:
     assert found(appraisal, criteria.TCB).startswith(f"{worse} (")
 
 
+def test_a_refusal_names_what_the_platform_lacks(vendor: Vendor) -> None:
+    def change(info: Table, identity: Table) -> None:
+        had = info["tcbLevels"][0]["tcb"]
+        had["pcesvn"] += 1
+        had["sgxtcbcomponents"][0] = {"svn": 9, "category": "BIOS", "type": "Early Microcode Update"}
+        had["sgxtcbcomponents"][1]["svn"] = 8
+        had["tdxtcbcomponents"][0]["svn"] = 200
+        had["tdxtcbcomponents"][2]["svn"] = 7
+        info["tdxModuleIdentities"][0]["tcbLevels"][0]["tcb"]["isvsvn"] = 6
+        identity["tcbLevels"].insert(0, level("UpToDate", 5))
+
+    collateral = Collateral(vendor.documents(vendor.tables(change)))
+    appraisal = verify(vendor.quote(), Policy(simulated=True), collateral, NOW)
+    (refused,) = [check for check in appraisal.checks if check.failed]
+    assert refused.criterion is criteria.TCB
+    assert refused.expected.split("asks for ")[1].split("; ") == [
+        "Early Microcode Update (BIOS): 9, here 3",
+        "SGX component 2: 8, here 3",
+        "TDX component 3: 7, here 2",
+        "PCE: 12, here 11",
+        "TDX module: SVN 6, here 5",
+        "quoting enclave: SVN 5, here 4",
+    ]
+
+
 def test_the_order_of_levels_is_no_matter(vendor: Vendor) -> None:
     def change(info: Table, _identity: Table) -> None:
         best = info["tcbLevels"][0]

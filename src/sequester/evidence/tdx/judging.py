@@ -18,6 +18,7 @@ from sequester.evidence.tdx.levels import Standing, enclave_level, evaluated, re
 from sequester.evidence.tdx.pck import Platform
 from sequester.evidence.tdx.quote import Quote
 from sequester.evidence.tdx.shelf import Shelf, sort
+from sequester.evidence.tdx.shortfall import shortfall
 from sequester.evidence.tdx.signing import PINS, Endorser, keep, public_key, verifies
 from sequester.evidence.tdx.tables import QeIdentity, Table, TcbInfo
 
@@ -207,7 +208,7 @@ def _standing(
         for criterion in (criteria.TCB, criteria.ADVISORIES):
             yield skipped(criterion, "the TCB info is that of another platform")
         return
-    yield from _levels(quote, platform, info, enclave, policy)
+    yield from _levels(quote, platform, info, identity, policy)
     least = policy.minimum_tcb.get("evaluation-number")
     if least is not None and min(info.evaluation, identity.evaluation) < least:
         yield failed(
@@ -218,10 +219,11 @@ def _standing(
 
 
 def _levels(
-    quote: Quote, platform: Platform, info: TcbInfo, enclave: Standing, policy: Policy
+    quote: Quote, platform: Platform, info: TcbInfo, identity: QeIdentity, policy: Policy
 ) -> Iterator[Check]:
     """Answer TCB and ADVISORIES, by the level at the launch, and the present one where the quote tells it."""
     where = quote.where("tee_tcb_svn")
+    enclave = enclave_level(quote, identity)
     launch = evaluated(quote.body["tee_tcb_svn"], quote, platform, info, enclave)
     whole, said = launch.whole, str(launch)
     fault = launch.fault
@@ -231,14 +233,18 @@ def _levels(
         if current != launch:
             whole = relaunched(whole, current.whole)
             said = f"at the launch {launch.whole.status}: {launch}; now {current.whole.status}: {current}"
+    if not fault and whole.status in policy.tcb_statuses and whole.status != "Revoked":
+        yield passed(criteria.TCB, f"{whole.status} ({said})", where)
+        yield _advisories(criteria.ADVISORIES, whole, policy)
+        return
+    lacks = shortfall(quote, platform, info, identity)
+    better = f"; the best level asks for {'; '.join(lacks)}" if lacks else ""
     if fault:
-        yield failed(criteria.TCB, fault, "a level of Intel's table", where)
+        yield failed(criteria.TCB, fault, f"a level of Intel's table{better}", where)
         yield skipped(criteria.ADVISORIES, "there is no level")
         return
-    if whole.status in policy.tcb_statuses and whole.status != "Revoked":
-        yield passed(criteria.TCB, f"{whole.status} ({said})", where)
-    else:
-        yield failed(criteria.TCB, f"{whole.status} ({said})", " or ".join(policy.tcb_statuses), where)
+    expected = f"{' or '.join(policy.tcb_statuses)}{better}"
+    yield failed(criteria.TCB, f"{whole.status} ({said})", expected, where)
     yield _advisories(criteria.ADVISORIES, whole, policy)
 
 

@@ -36,7 +36,8 @@ class TableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level: least SVNs, and what a platform that reaches it is. `sgx` and `tdx` have 16 numbers or none."""
+    """One level: least SVNs, and what a platform that reaches it is. `sgx` and `tdx` have 16 numbers or none, and what
+    Intel calls each, '' for one without a name."""
 
     status: str
     advisories: tuple[str, ...]
@@ -44,6 +45,8 @@ class Level:
     tdx: tuple[int, ...] = ()
     pcesvn: int = 0
     isvsvn: int = 0
+    sgx_names: tuple[str, ...] = ()
+    tdx_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +199,15 @@ def _levels(told: Any, read: Any) -> tuple[Level, ...]:
 
 def _by_components(told: Any) -> Level:
     tcb = told["tcb"]
-    sgx, tdx = (_svns(tcb[name]) for name in ("sgxtcbcomponents", "tdxtcbcomponents"))
-    return Level(*_judged(told), sgx, tdx, _number(tcb["pcesvn"]))
+    sgx, tdx = (_some(tcb[name]) for name in ("sgxtcbcomponents", "tdxtcbcomponents"))
+    return Level(
+        *_judged(told),
+        _svns(sgx),
+        _svns(tdx),
+        _number(tcb["pcesvn"]),
+        sgx_names=_names(sgx),
+        tdx_names=_names(tdx),
+    )
 
 
 def _by_svn(told: Any) -> Level:
@@ -211,8 +221,14 @@ def _judged(told: Any) -> tuple[str, tuple[str, ...]]:
     return status, tuple(str(each)[:40] for each in _some(told.get("advisoryIDs", [])))
 
 
-def _svns(told: Any) -> tuple[int, ...]:
-    found = tuple(_number(each["svn"]) for each in _some(told))
+def _names(told: Sequence[Any]) -> tuple[str, ...]:
+    """Return what Intel calls each component: its type, and who brings it (BIOS, OS/VMM)."""
+    names = ((str(each.get("type", ""))[:40], str(each.get("category", ""))[:40]) for each in told)
+    return tuple(f"{kind} ({by})" if kind and by else kind for kind, by in names)
+
+
+def _svns(told: Sequence[Any]) -> tuple[int, ...]:
+    found = tuple(_number(each["svn"]) for each in told)
     if len(found) != _COMPONENTS:
         raise TableError(f"a level has {_COMPONENTS} components, not {len(found)}")
     return found
