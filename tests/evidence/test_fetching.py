@@ -211,12 +211,17 @@ def test_a_body_beyond_the_limit_is_not_read_to_its_end(server: Server, told: bo
     assert len(sent) < 60
 
 
+sent_whole: list[str] = []
+"""Who was slow and yet was listened to until the end."""
+
+
 def drip(handler: BaseHTTPRequestHandler) -> None:
     with contextlib.suppress(OSError):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(1000):
             handler.wfile.write(b"x")
             time.sleep(0.02)
+        sent_whole.append(handler.path)
 
 
 def drip_head(handler: BaseHTTPRequestHandler) -> None:
@@ -225,6 +230,7 @@ def drip_head(handler: BaseHTTPRequestHandler) -> None:
         for _ in range(1000):
             handler.wfile.write(b"x")
             time.sleep(0.02)
+        sent_whole.append(handler.path)
 
 
 def silence(handler: BaseHTTPRequestHandler) -> None:
@@ -239,6 +245,7 @@ def test_who_is_slow_is_cut_off_at_the_deadline(
     with pytest.raises(AnswerError, match=r"longer than|in time") as caught:
         request(f"{server.url}/slow", 0.3)
     assert caught.value.again
+    assert sent_whole == []
 
 
 @pytest.mark.parametrize("there", ["https://elsewhere.example/x", "/x", "file:///etc/passwd"])
