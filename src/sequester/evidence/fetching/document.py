@@ -1,7 +1,7 @@
 """A vendor's document under its address, and until when it may be used without asking again.
 
-AMD: KDS specification 57230, chapter 4: a chip's certificate for a TCB never changes. Intel: provisioning certification
-service version 4: tables and revocation lists say themselves when the next one comes.
+AMD's certificate of a chip is for the chip and TCB that its address names, and its own dates are judged where it is used.
+Intel's tables, and all revocation lists, say themselves when the next one comes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Asks the vendors' services with patience: again after a passing fault, when they say, and not too often.
 
-AMD's service answers a client that asks more than about once in ten seconds with 429 (KDS specification 57230, 4.2),
-so that requests beyond the first few are spaced from the start.
+AMD's service answers clients that ask often with 429. How often is too often is not published; what its users found is
+about one request in ten seconds, so that requests beyond the first few are spaced from the start.
 """
 
 from __future__ import annotations
