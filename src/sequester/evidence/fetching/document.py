@@ -1,6 +1,6 @@
 """A vendor's document under its address, and until when it may be used without asking again.
 
-AMD's certificate of a chip is for the chip and TCB that its address names, and its own dates are judged where it is used.
+A chip's certificate is for the chip and TCB that its address names; its own dates are judged where it is used.
 Intel's tables, and all revocation lists, say themselves when the next one comes.
 """
 
