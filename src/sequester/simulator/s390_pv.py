@@ -22,19 +22,22 @@ BLOCKED = "protected VMs are currently not migratable."
 """hw/s390x/s390-virtio-ccw.c, from switchover to reset."""
 
 
-def simulated(plan: Plan, identity: Identity, _random: Random, _now: datetime) -> SimulatedS390Pv:
+def simulated(plan: Plan, identity: Identity, random: Random, now: datetime) -> SimulatedS390Pv:
     """Return a guest's PV before it starts."""
     kernel = plan.guest.one("kernel")
-    return SimulatedS390Pv(kernel.type if kernel is not None else "", identity)
+    return SimulatedS390Pv(kernel.type if kernel is not None else "", identity, random, now)
 
 
 class SimulatedS390Pv:
     """One guest's PV. `image` is the path of what it boots, '' for our own small Linux, which stands for an image."""
 
-    def __init__(self, image: str, identity: Identity) -> None:
+    def __init__(self, image: str, identity: Identity, random: Random, now: datetime) -> None:
         self._image = image
         self._identity = identity
+        self._random = random
+        self._now = now
         self._opens = False
+        self._header = b""
         self._protected = False
         self.handlers = migration.handlers(lambda: BLOCKED if self._protected else "")
         self.notes: tuple[str, ...] = ()
@@ -67,6 +70,7 @@ class SimulatedS390Pv:
                     return
                 for _ in unpack(image, host_key(self._identity)):
                     pass
+                self._header, _ = image.raw_header()
         except UltravisorError as error:
             raise GuestError(
                 "the simulated ultravisor refused the image",
@@ -91,9 +95,30 @@ class SimulatedS390Pv:
             self._protected = True
 
     def evidence(self, report_data: bytes) -> Mapping[str, bytes]:
-        """Raise GuestError: the ultravisor answers an owner's encrypted request, which nobody made."""
-        raise GuestError(
-            "there is no evidence without an attestation request",
-            code="simulator.evidence",
-            why="the ultravisor answers a request that the owner encrypted for this machine",
-        )
+        """Return the answer to a request that is made here in the owner's place, what verifies it, and a policy that
+        names the request's key and the root. Raises GuestError without an image that was opened."""
+        if not self._header:
+            raise GuestError(
+                "there is no evidence without a Secure Execution image",
+                code="simulator.evidence",
+                why="the ultravisor measures the header of the image that it opened",
+                remedy="make one for this simulated machine with `sequester image`",
+            )
+        from sequester.evidence.s390.request import ADDITIONAL
+        from sequester.measure.se_image import read_header
+        from sequester.owner.attestation_request import Secrets, attestation_request
+        from sequester.simulator.host_keys import documents, host_key
+        from sequester.simulator.ultravisor_attestation import answer
+
+        host = host_key(self._identity)
+        secrets = Secrets.random()
+        asked = [name for name, _ in ADDITIONAL.values()]
+        request = attestation_request([host.public_key()], secrets, asked)
+        header = read_header(self._header)
+        return {
+            "exchange.bin": answer(request, header, host, report_data, self._random(7)),
+            "header.bin": self._header[: int.from_bytes(self._header[12:16], "big")],
+            "arp.key": secrets.protection,
+            "policy.toml": b'[s390-pv]\narpk = "arp.key"\n',
+            **documents(self._identity, self._now),
+        }
