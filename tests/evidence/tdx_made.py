@@ -99,5 +99,6 @@ _AT = {
     "mrsignerseam": (64, 48),
     "seamattributes": (112, 8),
     "tdattributes": (120, 8),
+    **{f"rtmr{number}": (328 + 48 * number, 48) for number in range(4)},
 }
 """Fields of a body that a test may want otherwise: offset, size."""

@@ -6,7 +6,9 @@ import contextlib
 import json
 import struct
 from base64 import b64decode
+from datetime import UTC, datetime
 from hashlib import sha384
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,8 +17,11 @@ from measure_data import DATA
 
 from sequester.errors import InputError
 from sequester.evidence.appraisal import Outcome
+from sequester.evidence.collateral import Collateral
 from sequester.evidence.event_log.log import looks_so, parse
 from sequester.evidence.event_log.replay import held_against, replay
+from sequester.evidence.policy import Policy
+from sequester.verifying import verify
 
 
 def log(*events: tuple[int, int, bytes], algorithms: tuple[tuple[int, int], ...] = ((0xC, 48),)) -> bytes:
@@ -89,6 +94,41 @@ def test_a_changed_digest_or_register_is_found(data: st.DataObject) -> None:
 def test_the_first_register_that_differs_is_named() -> None:
     (check,) = held_against((log(EVENTS[0], EVENTS[1]),), REGISTERS)
     assert (check.failed, check.where) == (True, "rtmr2")
+
+
+def test_a_register_that_the_guest_extended_itself_is_told_of_and_not_held_against_the_log() -> None:
+    (check,) = held_against((LOG,), {**REGISTERS, "rtmr3": b"3" * 48})
+    assert (check.outcome, "none of RTMR3" in check.found) == (Outcome.PASSED, True)
+    (check,) = held_against((log(*EVENTS, (4, 6, b"own")),), {**REGISTERS, "rtmr3": b"3" * 48})
+    assert (check.failed, check.where) == (True, "rtmr3")
+    (check,) = held_against((log(*EVENTS, (4, 6, b"own")),), {**REGISTERS, "rtmr3": extended(b"own")})
+    assert check.outcome is Outcome.PASSED
+
+
+def test_of_logs_that_lie_beside_the_evidence_the_right_one_counts() -> None:
+    other = log(EVENTS[0])
+    (check,) = held_against((), REGISTERS, (other, LOG))
+    assert check.outcome is Outcome.PASSED
+    (check,) = held_against((), REGISTERS, (other, log(EVENTS[1])))
+    assert (check.failed, check.where) == (True, "rtmr1")
+    own, beside = held_against((other,), REGISTERS, (LOG,))
+    assert (own.failed, beside.outcome) == (True, Outcome.PASSED)
+
+
+def test_a_log_given_as_collateral_is_replayed(tmp_path: Path) -> None:
+    from tdx_made import Vendor
+
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    vendor = Vendor(tmp_path, now)
+    documents = vendor.documents(vendor.tables(lambda _info, _identity: None))
+    quote = vendor.quote(
+        rtmr0=REGISTERS["rtmr0"], rtmr1=REGISTERS["rtmr1"], rtmr2=REGISTERS["rtmr2"], rtmr3=0
+    )
+    policy = Policy(simulated=True)
+    assert verify(quote, policy, Collateral((LOG, *documents)), now).accepted
+    assert verify(quote, policy, Collateral(documents, event_logs=(LOG,)), now).accepted
+    wrong = verify(quote, policy, Collateral((log(EVENTS[0]), *documents)), now)
+    assert [check.code for check in wrong.checks if check.failed] == ["EV603"]
 
 
 def test_a_log_of_a_tpm_alone_gives_no_registers() -> None:
