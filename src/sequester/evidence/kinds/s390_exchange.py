@@ -146,10 +146,9 @@ def appraise(evidence: Attestation, collateral: Collateral, policy: Policy, now:
             remedy="let the guest answer it: `pvattest perform`",
         )
         return
-    yield passed(
-        criteria.FORM,
-        f"an answer to a request for {len(request.host_keys)} host keys, flags {request.flags:#018x}",
-    )
+    count = len(request.host_keys)
+    opens = f"{count} host key{'s' if count != 1 else ''} can open"
+    yield passed(criteria.FORM, f"an answer to a request that {opens}, flags {request.flags:#x}")
     yield from answered(exchange, request, evidence.additional, collateral, policy, now)
     yield skipped(
         criteria.GUEST_POLICY, "the image's control flags are in its header: `sequester measure` shows them"

@@ -23,7 +23,7 @@ SIMULATED = b"SIMULATED"
 _LENGTHS = struct.Struct(">HHI")
 _KEY_REMEDY = 'say arpk = "FILE" under [s390-pv] in the policy: the key that `pvattest create --arpk` wrote'
 _HEADER_REMEDY = (
-    "give the header of its image (pvextract-hdr, or the image itself) with --collateral, the guest with --guest, "
+    "give the header of its image (pvextract-hdr) with --collateral, the guest with --guest, "
     "or tag, pld, ald and tld under [measurements] in the policy"
 )
 

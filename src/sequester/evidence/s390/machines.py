@@ -74,7 +74,7 @@ def trusted(host_keys: tuple[bytes, ...], own: Shelf, policy: Policy, now: datet
         criterion, what, expected = found.refused
         yield failed(criterion, what, expected, "the request's key slots", _REMEDY)
     elif found.simulated:
-        yield passed(criteria.CHAIN, f"{found.chained} host keys under a simulated root")
+        yield passed(criteria.CHAIN, f"{_host_keys(found.chained)} under a simulated root")
     else:
         ways = [f"{found.chained} by IBM's signing key"] * bool(found.chained)
         ways += [f"{found.named} that the policy names"] * bool(found.named)
@@ -93,6 +93,10 @@ def trusted(host_keys: tuple[bytes, ...], own: Shelf, policy: Policy, now: datet
             yield skipped(criterion, "the policy asks for no lists")
         else:
             yield passed(criterion, "of every host key document and its chain")
+
+
+def _host_keys(count: int) -> str:
+    return f"{count} host key{'s' if count != 1 else ''}"
 
 
 def _looked_at(host_keys: tuple[bytes, ...], own: Shelf, policy: Policy, now: datetime) -> _Findings:
