@@ -7,6 +7,7 @@ from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,8 @@ FORMS = {
     "kernel": lambda data: in_json(outblob=text(data)),
     "QMP": lambda data: in_json(**{"return": {"data": text(data)}}),
     "message wrapper": lambda data: json.dumps(["application/x", urlsafe_b64encode(data).decode()]).encode(),
+    "message wrapper in CBOR": lambda data: cbor2.dumps(["application/x", data]),
+    "message wrapper in CBOR that says evidence": lambda data: cbor2.dumps([60, data, 4]),
     "twice": lambda data: b64encode(in_json(evidence=text(data))),
 }
 
@@ -136,6 +139,15 @@ def test_a_report_of_azures_that_ends_too_early_is_one_error(cut: int) -> None:
         b'{"hcl_report": "AAAA"}',
         b'{"outblob": null}',
         b'{"evidence": ""}',
+        b'{"measurement": "AAAA", "encr_measurement_key": "AAAA", "cuid": "AAAA"}',
+        cbor2.dumps(["application/x", b""]),
+        cbor2.dumps(["application/x", "text"]),
+        cbor2.dumps([60, REPORT, 2]),
+        cbor2.dumps([60, REPORT, "4"]),
+        cbor2.dumps([60, REPORT]) + b"x",
+        cbor2.dumps([60, REPORT])[:-1],
+        b"\x82\x00\x5b" + b"\xff" * 8,
+        b"\x82\x00" + b"\x81" * 100_000,
         b"A" * 40,
         b"0x" + b"0" * 64,
     ],

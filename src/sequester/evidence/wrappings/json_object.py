@@ -37,6 +37,12 @@ def unwrap(data: bytes, where: str) -> Wrapped:
     if isinstance(told, list) and 2 <= len(told) <= 3 and isinstance(told[0], str):
         return Wrapped(_octets(told[1], where))
     if isinstance(told, dict):
+        if "encr_measurement_key" in told:
+            raise _fault(
+                "this names its own measurement key, encrypted with a public one: anybody can have made it",
+                where,
+                "keep the exchange of pvattest with the owner's request and its key (ARPK), and verify that",
+            )
         for key, read in _FORMS.items():
             if key in told:
                 return read(told, where)
@@ -132,5 +138,5 @@ def _octets(value: Any, where: str) -> bytes:
         return of_base64(value, where)
 
 
-def _fault(what: str, where: str) -> InputError:
-    return InputError(what, code="evidence.wrapping", where=where)
+def _fault(what: str, where: str, remedy: str = "") -> InputError:
+    return InputError(what, code="evidence.wrapping", where=where, remedy=remedy)
