@@ -116,5 +116,13 @@ def test_the_example_is_a_policy_that_names_every_key() -> None:
     policy = read_policy(text.encode(), "policy.toml")
     assert replace(policy, platforms={}) == Policy(platforms={})
     assert not any(policy.platforms.values())
-    own = platform_keys()["sev-snp"]
-    assert [key for key in (*KEYS, *own) if key not in text] == []
+    assert [key for key in KEYS if key not in text] == []
+    for platform, own in platform_keys().items():
+        table = text.partition(f"\n[{platform}]\n")[2].partition("\n[")[0]
+        assert [key for key in own if f"## {key} = " not in table and f"{platform}.{key}]" not in text] == []
+
+
+def test_what_the_example_suggests_can_be_said() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    said = [line.removeprefix("## ") for line in lines if '"..."' not in line]
+    read_policy("\n".join(said).encode(), "policy.toml")
