@@ -27,6 +27,7 @@ from sequester.verifying import verify
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TRUSTING = Policy(simulated=True)
+_END = b"-----END CERTIFICATE-----\n"
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -123,6 +124,28 @@ def test_certificates_that_are_none_are_refused_at_once(
     vendor: Vendor, collateral: Collateral, chain: bytes
 ) -> None:
     assert "EV202" in failed(verify(with_chain(vendor.quote(), chain), TRUSTING, collateral, NOW))
+
+
+def test_what_is_no_certificate_of_the_chain_is_refused(
+    vendor: Vendor, collateral: Collateral, identity: Identity
+) -> None:
+    quote = vendor.quote()
+    chain = parse(quote, "quote").chain
+    leaf, middle, last = [part + _END for part in chain.split(_END)[:-1]]
+    other = pem(root(identity).own(NOW))
+    for same in (chain + b"\0", chain.rstrip(b"\n"), chain.replace(b"\n", b"\r\n"), leaf + middle):
+        assert verify(with_chain(quote, same), TRUSTING, collateral, NOW).accepted
+    for wrong in (
+        chain + b"more\n",
+        b"more\n" + chain,
+        leaf + b"\0" + middle + last,
+        chain + other,
+        leaf + middle + last.replace(b"END", b"and"),
+        middle + leaf + last,
+        leaf + middle + other,
+        chain.replace(b"\n", b" \n", 2),
+    ):
+        assert "EV202" in failed(verify(with_chain(quote, wrong), TRUSTING, collateral, NOW))
 
 
 def test_too_many_certificates_are_refused(vendor: Vendor) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from measure_data import DATA
 from tdx_made import Table, Vendor
 
+from sequester.errors import InputError
 from sequester.evidence import criteria
 from sequester.evidence.appraisal import Appraisal
 from sequester.evidence.collateral import Collateral
@@ -339,6 +340,24 @@ def test_the_bytes_that_the_makers_change_are_found_where_they_are(name: str) ->
         changed = bytearray(quote)
         changed[at] ^= 0x1F
         assert code in failed(verify(bytes(changed), Policy(), Collateral(lists), NOW)), at
+
+
+@given(st.data())
+def test_no_bit_of_a_real_quote_or_of_its_certificates_can_be_changed(data: st.DataObject) -> None:
+    quote, held = real("tdx_quote"), Collateral((real("tdx_quote_collateral.json"),))
+    end = len(quote) - parse(quote, "quote").trailing
+    changed = bytearray(quote)
+    bit = data.draw(st.integers(0, end * 8 - 1))
+    changed[bit // 8] ^= 1 << bit % 8
+    with contextlib.suppress(InputError):
+        assert not verify(bytes(changed), Policy(), held, datetime(2025, 6, 20, tzinfo=UTC)).accepted
+
+
+def test_how_many_bits_of_a_certificates_signature_are_unused_cannot_be_changed() -> None:
+    quote, held = bytearray(real("tdx_quote")), Collateral((real("tdx_quote_collateral.json"),))
+    assert quote[3865:3866] == b"A"
+    quote[3865:3866] = b"E"
+    assert "EV202" in failed(verify(bytes(quote), Policy(), held, datetime(2025, 6, 20, tzinfo=UTC)))
 
 
 def test_real_claims_are_those_that_trustee_sees() -> None:

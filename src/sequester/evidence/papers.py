@@ -74,6 +74,8 @@ def _read(document: bytes) -> Papers:
     signed += [(der(each), each.tbs_certlist_bytes) for each in found.lists]
     if not all(_says_one_algorithm(*each) for each in signed):
         raise _malformed("it names two signature algorithms")
+    if not all(_is_whole_bytes(*each) for each in signed):
+        raise _malformed("its signature is no whole number of bytes")
     return found
 
 
@@ -88,6 +90,12 @@ def _says_one_algorithm(whole: bytes, inner: bytes) -> bool:
     ):  # of a certificate [0] and the serial number, of a list one number
         at = _end(inner, at)
     return inner[at : _end(inner, at)] == outside
+
+
+def _is_whole_bytes(whole: bytes, inner: bytes) -> bool:
+    """Tell whether no bit of the signature, a bit string, is unused: readers pass over how many are said to be."""
+    signature = _end(whole, whole.index(inner) + len(inner))
+    return whole[_contents(whole, signature)] == 0
 
 
 def _contents(data: bytes, at: int) -> int:

@@ -7,7 +7,7 @@ its own signature, and of the enclave's report where that is a new one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sequester.errors import InputError
 from sequester.evidence import criteria
 from sequester.evidence.appraisal import Check, failed, passed, skipped
-from sequester.evidence.certificates import Verdict, appraise_path, find_path, read
+from sequester.evidence.certificates import Verdict, appraise_path, describe_subject, find_path, read
 from sequester.evidence.collateral import Collateral
 from sequester.evidence.policy import Policy
 from sequester.evidence.roots import intel
@@ -54,11 +54,21 @@ def endorser(chain: bytes) -> Endorser:
         found = read(chain.rstrip(b"\0")).certificates
         if not found:
             return Endorser((), None, "there is no certificate in the quote")
+        if not _nothing_else(chain.rstrip(b"\0"), found):
+            return Endorser((), None, "there is something besides certificates, or one that cannot be read")
         return Endorser(found, platform(found[0]))
     except InputError as error:
         return Endorser((), None, f"{error.what}{f': {error.why}' if error.why else ''}")
     except ValueError as error:
         return Endorser((), None, str(error))
+
+
+def _nothing_else(chain: bytes, certificates: tuple[Certificate, ...]) -> bool:
+    """Tell whether PEM is that of these certificates, line by line: readers of PEM pass over what is none."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    again = b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+    return [line for line in chain.splitlines() if line] == again.splitlines()
 
 
 def signed(
@@ -113,6 +123,9 @@ def pck_verdict(by: Endorser, shelf: Shelf, collateral: Collateral, policy: Poli
         return found
     others = (*by.certificates[1:], *shelf.certificates, *_root())
     path = find_path(by.certificates[0], others, PINS)
+    for each in by.certificates:
+        if not path.fault and each not in path.certificates:
+            path = replace(path, fault=f"'{describe_subject(each)}' in the quote is none of its chain")
     made = appraise_path(path, shelf.lists, pcs.list_address, collateral.lookup, policy, now)
     keep(shelf, key, collateral, made)
     return made
