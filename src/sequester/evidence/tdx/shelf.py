@@ -86,7 +86,7 @@ def sort(documents: tuple[bytes, ...]) -> Shelf:
 
 
 class _Shelves:
-    """The last few shelves: documents are the same objects for many quotes, and told apart as such."""
+    """The last few shelves: documents are the same for many quotes, and mostly the same objects, which is soon seen."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[tuple[bytes, ...], Shelf]] = []
@@ -94,7 +94,7 @@ class _Shelves:
     def of(self, documents: tuple[bytes, ...]) -> Shelf:
         """Return documents sorted."""
         for known, shelf in self._kept:
-            if known is documents:
+            if known == documents:
                 return shelf
         made = sort(documents)
         self._kept = [(documents, made), *self._kept[:3]]
