@@ -33,6 +33,7 @@ PINS = frozenset((intel.ROOT,))
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Order of P-256's group (FIPS 186-4, D.1.2.3)."""
 _MOST_KEPT = 4096
+_BLOCK_END = b"-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +51,31 @@ class Endorser:
 @lru_cache(maxsize=1024)
 def endorser(chain: bytes) -> Endorser:
     """Read the PEM in a quote."""
+    blocks = [block + _BLOCK_END for block in chain.rstrip(b"\0").split(_BLOCK_END) if block.strip()]
     try:
-        found = read(chain.rstrip(b"\0")).certificates
-        if not found:
+        certificates = [_certificate(block) for block in blocks]
+        if not certificates:
             return Endorser((), None, "there is no certificate in the quote")
-        if not _nothing_else(chain.rstrip(b"\0"), found):
-            return Endorser((), None, "there is something besides certificates, or one that cannot be read")
-        return Endorser(found, platform(found[0]))
+        return Endorser(tuple(certificates), platform(certificates[0]))
     except InputError as error:
         return Endorser((), None, f"{error.what}{f': {error.why}' if error.why else ''}")
     except ValueError as error:
         return Endorser((), None, str(error))
 
 
-def _nothing_else(chain: bytes, certificates: tuple[Certificate, ...]) -> bool:
-    """Tell whether PEM is that of these certificates, line by line: readers of PEM pass over what is none."""
+@lru_cache(maxsize=1024)
+def _certificate(block: bytes) -> Certificate:
+    """Read the PEM of one certificate, with nothing besides: readers of PEM pass over what is none.
+
+    All platforms of a kind have the same authorities, which are read once. Raises ValueError and InputError.
+    """
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    again = b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
-    return [line for line in chain.splitlines() if line] == again.splitlines()
+    found = read(block).certificates
+    lines = [line for line in block.splitlines() if line]
+    if len(found) != 1 or lines != found[0].public_bytes(Encoding.PEM).splitlines():
+        raise ValueError("there is something besides certificates, or one that cannot be read")
+    return found[0]
 
 
 def signed(
