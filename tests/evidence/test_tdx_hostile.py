@@ -137,6 +137,8 @@ def test_what_is_no_certificate_of_the_chain_is_refused(
         assert verify(with_chain(quote, same), TRUSTING, collateral, NOW).accepted
     for wrong in (
         chain + b"more\n",
+        chain.rstrip(b"\n") + b"\x0b",
+        chain + b" ",
         b"more\n" + chain,
         leaf + b"\0" + middle + last,
         chain + other,

@@ -51,7 +51,7 @@ class Endorser:
 @lru_cache(maxsize=1024)
 def endorser(chain: bytes) -> Endorser:
     """Read the PEM in a quote."""
-    blocks = [block + _BLOCK_END for block in chain.rstrip(b"\0").split(_BLOCK_END) if block.strip()]
+    blocks = [block + _BLOCK_END for block in chain.rstrip(b"\0").split(_BLOCK_END) if block.strip(b"\r\n")]
     try:
         certificates = [_certificate(block) for block in blocks]
         if not certificates:
