@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sequester.errors import InputError
 from sequester.evidence import criteria
-from sequester.evidence.appraisal import Appraisal, Check, Outcome, failed
+from sequester.evidence.appraisal import Appraisal, Check, Outcome, failed, passed, skipped
 from sequester.evidence.collateral import Collateral
 from sequester.evidence.kinds import is_of
 from sequester.evidence.policy import Policy
@@ -54,6 +54,12 @@ def verify(
         return Appraisal(name, kind.NAME, kind.PLATFORM, (_malformed(error, name),))
     own = collateral.with_enclosed(found.documents, found.event_logs)
     checks = (*kind.appraise(evidence, own, policy, now), *found.checks)
+    if found.nonce is not None:
+        # The evidence's own field has what binds the key that signed the nonce.
+        checks = (
+            *(each for each in checks if each.criterion is not criteria.REPORT_DATA),
+            _nonce(found.nonce, policy),
+        )
     return Appraisal(name, kind.NAME, kind.PLATFORM, checks, kind.claims(evidence), _simulated(checks))
 
 
@@ -96,6 +102,14 @@ def policy_of_plan(plan: Plan, policy: Policy) -> Policy:
         measurements={**measurements, **policy.measurements},
         platforms={**policy.platforms, own: {**demands, **policy.of(own)}},
     )
+
+
+def _nonce(found: bytes, policy: Policy) -> Check:
+    if policy.report_data is None:
+        return skipped(criteria.REPORT_DATA, "the policy has no report-data: this may be old evidence")
+    if found.rstrip(b"\0") != policy.report_data.rstrip(b"\0"):
+        return failed(criteria.REPORT_DATA, found.hex(), policy.report_data.hex(), "the vTPM's quote")
+    return passed(criteria.REPORT_DATA, f"{found.hex()[:16]}…", "the vTPM's quote")
 
 
 def _malformed(error: InputError, name: str) -> Check:

@@ -99,6 +99,7 @@ _AT = {
     "mrsignerseam": (64, 48),
     "seamattributes": (112, 8),
     "tdattributes": (120, 8),
+    "reportdata": (520, 64),
     **{f"rtmr{number}": (328 + 48 * number, 48) for number in range(4)},
 }
 """Fields of a body that a test may want otherwise: offset, size."""

@@ -24,7 +24,7 @@ _DEEPEST = 8
 class Recognised:
     """Evidence out of its wrappings: its kind's module, its bytes, and what came with it.
 
-    `wrappings` are the names of what it was in, from the outside.
+    `wrappings` are the names of what it was in, from the outside. `nonce` is the verifier's, where a wrapping has it.
     """
 
     kind: Kind
@@ -33,6 +33,7 @@ class Recognised:
     documents: tuple[bytes, ...] = ()
     event_logs: tuple[bytes, ...] = ()
     checks: tuple[Check, ...] = field(default=())
+    nonce: bytes | None = None
 
 
 def recognise(data: bytes, where: str) -> Recognised:
@@ -41,6 +42,7 @@ def recognise(data: bytes, where: str) -> Recognised:
     documents: list[bytes] = []
     event_logs: list[bytes] = []
     checks: list[Check] = []
+    nonce: bytes | None = None
     if len(data) > LARGEST:
         raise InputError(
             f"{len(data)} bytes are too many for evidence",
@@ -51,7 +53,8 @@ def recognise(data: bytes, where: str) -> Recognised:
     while True:
         kind = next((kind for kind in kinds() if kind.recognises(data)), None)
         if kind is not None:
-            return Recognised(kind, data, tuple(names), tuple(documents), tuple(event_logs), tuple(checks))
+            came = (tuple(names), tuple(documents), tuple(event_logs), tuple(checks))
+            return Recognised(kind, data, *came, nonce)
         wrapping = next((each for each in wrappings() if each.recognises(data)), None)
         if wrapping is None:
             raise _unknown(data, where, names)
@@ -67,6 +70,7 @@ def recognise(data: bytes, where: str) -> Recognised:
         documents += inside.documents
         event_logs += inside.event_logs
         checks += inside.checks
+        nonce = inside.nonce if nonce is None else nonce
         data = inside.data
 
 

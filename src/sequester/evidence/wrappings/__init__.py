@@ -16,13 +16,15 @@ from sequester.evidence.appraisal import Check
 class Wrapped:
     """What was in a wrapping: the bytes of the evidence, or of the next wrapping, and what came with them.
 
-    `checks` are those that the wrapping itself can make, of what ties its other parts to the evidence.
+    `checks` are those that the wrapping itself can make, of what ties its other parts to the evidence. `nonce` is the
+    verifier's where it is not in the evidence, but in what a key signed that the evidence binds (Azure's vTPM).
     """
 
     data: bytes
     documents: tuple[bytes, ...] = ()
     event_logs: tuple[bytes, ...] = ()
     checks: tuple[Check, ...] = ()
+    nonce: bytes | None = None
 
 
 class Wrapping(Protocol):

@@ -2,9 +2,12 @@
 
 Layout, little-endian (Azure, "Confidential VM guest attestation", vTPM index 0x01400001)::
 
-    0x000 "HCLA", version, size, request type: 2 (SEV-SNP) or 4 (TDX), status, 32 bits each; 12 bytes
+    0x000 "HCLA", version, size, request type, status, 32 bits each; 12 bytes
     0x020 the hardware's report, 1184 bytes: SEV-SNP's, or a TDREPORT in its first 1024
-    0x4c0 size, version, report type, hash: 1 SHA-256, 2 SHA-384, 3 SHA-512, length of the data, 32 bits each; data
+    0x4c0 size, version, report type: 2 (SEV-SNP) or 4 (TDX), hash: 1 SHA-256, 2 SHA-384, 3 SHA-512, length of the
+          data, 32 bits each; data
+
+A TDREPORT is for its own host alone: what is held against the data is the quote that the host made of it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from sequester.evidence.wrappings import Wrapped
 NAME = "azure-hcl"
 REPORT_AT, REPORT_SIZE = 0x20, 1184
 _TAIL = struct.Struct("<IIIII")
-_SNP = 2
+SNP, TDX = 2, 4
+"""Report types."""
 _HASHES = {1: "sha256", 2: "sha384", 3: "sha512"}
 _DATA_AT = 0x50
 """Of REPORT_DATA in a SEV-SNP report."""
@@ -33,13 +37,26 @@ def recognises(data: bytes) -> bool:
 
 def unwrap(data: bytes, where: str) -> Wrapped:
     """Return the SEV-SNP report, and whether the data behind it is what the report names."""
-    runtime, name = runtime_data(data, where)
+    runtime, name = runtime_data(data, SNP, where)
     report = data[REPORT_AT : REPORT_AT + REPORT_SIZE]
-    return Wrapped(report, checks=(_bound(report, runtime, name),))
+    return Wrapped(report, checks=(_bound(report[_DATA_AT : _DATA_AT + 64], runtime, name, "offset 0x50"),))
 
 
-def runtime_data(data: bytes, where: str) -> tuple[bytes, str]:
-    """Return the data behind the report, and the hash over it. Raises InputError for what is malformed."""
+def bound_by_quote(quote: bytes, runtime: bytes, name: str) -> Check:
+    """Tell whether the data behind a report is what a TDX quote names; `name` is the hash over it."""
+    from sequester.evidence.tdx.quote import parse
+
+    try:
+        told = parse(quote, "td_quote").report_data
+    except InputError as error:
+        return failed(
+            criteria.GUEST_DATA, f"the quote cannot be read: {error.what}", "one that names the data"
+        )
+    return _bound(told, runtime, name, "of the quote")
+
+
+def runtime_data(data: bytes, kind: int, where: str) -> tuple[bytes, str]:
+    """Return the data behind a report of a type, and the hash over it. Raises InputError for what is malformed."""
 
     def fault(what: str) -> InputError:
         return InputError(what, code="evidence.wrapping", where=where)
@@ -47,23 +64,25 @@ def runtime_data(data: bytes, where: str) -> tuple[bytes, str]:
     end = REPORT_AT + REPORT_SIZE + _TAIL.size
     if len(data) < end:
         raise fault(f"Azure's report has at least {end} bytes, and {len(data)} are here")
-    kind = int.from_bytes(data[12:16], "little")
-    _, _, _, algorithm, length = _TAIL.unpack_from(data, REPORT_AT + REPORT_SIZE)
-    if kind != _SNP:
-        raise fault(f"it holds a report of type {kind}: a TDREPORT is for the host to make a quote of")
+    _, _, found, algorithm, length = _TAIL.unpack_from(data, REPORT_AT + REPORT_SIZE)
+    if found == TDX != kind:
+        raise fault(
+            "it holds a TDREPORT, which only its own host can check: give the quote with it (td_quote)"
+        )
+    if found != kind:
+        raise fault(f"it holds a report of type {found}, not of {kind}")
     if algorithm not in _HASHES or end + length > len(data):
         raise fault("its runtime data is malformed")
     return data[end : end + length], _HASHES[algorithm]
 
 
-def _bound(report: bytes, runtime: bytes, name: str) -> Check:
+def _bound(found: bytes, runtime: bytes, name: str, where: str) -> Check:
     digest = hashlib.new(name, runtime).digest().ljust(64, b"\0")
-    found = report[_DATA_AT : _DATA_AT + 64]
     if found != digest:
         return failed(
             criteria.GUEST_DATA,
             f"the report names other runtime data: {found.hex()}",
             digest.hex(),
-            "REPORT_DATA, offset 0x50",
+            f"REPORT_DATA, {where}",
         )
     return passed(criteria.GUEST_DATA, "the runtime data, with the vTPM's keys, is what the report names")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sequester.errors import InputError
+from sequester.evidence.appraisal import Check
 from sequester.evidence.wrappings import Wrapped
 from sequester.evidence.wrappings.text import of_base64
 
@@ -74,16 +75,20 @@ def _azure(told: Mapping[str, Any], where: str) -> Wrapped:
     hcl = _octets(told["hcl_report"], where)
     vcek = told.get("vcek")
     documents = (_document(vcek, where),) if vcek else ()
-    if "td_quote" in told:
-        return Wrapped(_octets(told["td_quote"], where), documents)
     if not azure_hcl.recognises(hcl):
         raise _fault("'hcl_report' is no report of Azure's", where)
-    inside = azure_hcl.unwrap(hcl, where)
-    runtime, _ = azure_hcl.runtime_data(hcl, where)
-    checks = inside.checks
-    if "tpm_quote" in told:
-        checks = (*checks, vtpm.quoted(told["tpm_quote"], runtime))
-    return Wrapped(inside.data, documents, checks=checks)
+    if "td_quote" in told:
+        data = _octets(told["td_quote"], where)
+        runtime, name = azure_hcl.runtime_data(hcl, azure_hcl.TDX, where)
+        checks: tuple[Check, ...] = (azure_hcl.bound_by_quote(data, runtime, name),)
+    else:
+        inside = azure_hcl.unwrap(hcl, where)
+        runtime, _ = azure_hcl.runtime_data(hcl, azure_hcl.SNP, where)
+        data, checks = inside.data, inside.checks
+    if "tpm_quote" not in told:
+        return Wrapped(data, documents, checks=checks)
+    check, nonce = vtpm.quoted(told["tpm_quote"], runtime)
+    return Wrapped(data, documents, checks=(*checks, check), nonce=nonce)
 
 
 def _folder(told: Mapping[str, Any], where: str) -> Wrapped:
