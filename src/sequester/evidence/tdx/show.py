@@ -10,6 +10,16 @@ from sequester.evidence.tdx import bits
 from sequester.evidence.tdx.quote import ENCLAVE, Quote
 from sequester.evidence.tdx.signing import endorser
 
+_HEADER = (
+    ("version", 2, ""),
+    ("attestation-key-type", 2, "ECDSA on P-256"),
+    ("tee-type", 4, "TDX"),
+    ("header-reserved", 4, ""),
+    ("qe-vendor", 16, "Intel's quoting enclave"),
+    ("user-data", 20, "the quoting enclave's own: its platform, in the first 16 bytes"),
+)
+_HEADER_5 = (("body-type", 2, ""), ("body-size", 4, ""))
+_BODIES = {2: "TD 1.0", 3: "TD 1.5", 4: "TD 1.5, extended"}
 _MEANINGS = {
     "mrseam": "the TDX module",
     "mrsignerseam": "who signed the TDX module; zeros: Intel",
@@ -24,6 +34,10 @@ _MEANINGS = {
     "reportdata": "what the guest put in: a verifier's nonce",
     "tee_tcb_svn_2": "security versions now; TEE_TCB_SVN are those at the launch",
     "mrservicetd": "service TDs that are bound to the guest; zeros: none",
+    "devinfo": "devices that were assigned to the guest",
+    "initservtdhash": "service TDs that were bound to the guest at its launch",
+    "curservtdhash": "service TDs that are bound to the guest now",
+    "initteetcbsvn": "security versions at the launch, on whichever host",
 }
 
 
@@ -48,10 +62,7 @@ def claims(quote: Quote) -> Mapping[str, Any]:
 
 def fields(quote: Quote) -> Iterator[Field]:
     """Yield every field in order; the raw bytes of all, put together, are the quote."""
-    first = min(quote.offsets.values())
-    yield Field(
-        "header", 0, quote.data[:first], quote.data[:first].hex(), f"version {quote.version}, ECDSA P-256"
-    )
+    yield from _header(quote)
     for name, value in quote.body.items():
         yield Field(name, quote.offsets[name], value, value.hex(), _meaning(quote, name))
     at = len(quote.signed)
@@ -82,6 +93,17 @@ def fields(quote: Quote) -> Iterator[Field]:
             told: Any = raw.decode("latin-1") if name == "pck-certificates" else raw.hex()
             yield Field(name, at, raw, told, meaning)
             at += size
+
+
+def _header(quote: Quote) -> Iterator[Field]:
+    at = 0
+    for name, size, meaning in _HEADER if quote.version == 4 else (*_HEADER, *_HEADER_5):
+        raw = quote.data[at : at + size]
+        value: Any = raw.hex() if size > 4 else int.from_bytes(raw, "little")
+        if name == "body-type":
+            meaning = _BODIES[value]
+        yield Field(name, at, raw, value, meaning)
+        at += size
 
 
 def _meaning(quote: Quote, name: str) -> str:
