@@ -360,6 +360,19 @@ def test_how_many_bits_of_a_certificates_signature_are_unused_cannot_be_changed(
     assert "EV202" in failed(verify(bytes(quote), Policy(), held, datetime(2025, 6, 20, tzinfo=UTC)))
 
 
+def test_what_was_looked_up_for_one_is_not_known_to_another(vendor: Vendor) -> None:
+    sent = dict(zip(("tcb?", "identity", "chain"), vendor.documents(vendor.tables(unchanged)), strict=False))
+
+    def lookup(address: str) -> bytes | None:
+        kind = "chain" if address.endswith("#issuer-chain") else "tcb?" if "/tcb?" in address else "identity"
+        return sent[kind]
+
+    policy, quote = Policy(simulated=True), vendor.quote()
+    assert verify(quote, policy, Collateral(lookup=lookup), NOW).accepted
+    assert failed(verify(quote, policy, Collateral(), NOW)) == {"EV302"}
+    assert verify(quote, policy, Collateral(lookup=lookup), NOW).accepted
+
+
 def test_real_claims_are_those_that_trustee_sees() -> None:
     told = json.loads(real("parse_tdx_claims_expected.json"))
     found, _ = shown(real("trustee_tdx_quote_4.dat"))

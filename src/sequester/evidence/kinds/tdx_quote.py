@@ -59,7 +59,10 @@ def appraise(evidence: Quote, collateral: Collateral, policy: Policy, now: datet
     if evidence.trailing:
         said += f"; {evidence.trailing} bytes follow it that are no part of it"
     yield passed(criteria.FORM, said)
-    shelf = sort(collateral.everything) if collateral.enclosed else shelf_of(collateral.documents)
+    if collateral.enclosed:
+        shelf = sort(collateral.everything)
+    else:
+        shelf = shelf_of(collateral.documents, collateral.lookup)
     by = endorser(evidence.chain)
     yield from signed(evidence, by, shelf, collateral, policy, now)
     if by.platform is None:

@@ -89,15 +89,15 @@ class _Shelves:
     """The last few shelves: documents are the same for many quotes, and mostly the same objects, which is soon seen."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[tuple[bytes, ...], Shelf]] = []
+        self._kept: list[tuple[tuple[bytes, ...], Lookup, Shelf]] = []
 
-    def of(self, documents: tuple[bytes, ...]) -> Shelf:
-        """Return documents sorted."""
-        for known, shelf in self._kept:
-            if known == documents:
+    def of(self, documents: tuple[bytes, ...], lookup: Lookup) -> Shelf:
+        """Return documents sorted, with what was looked up in the same place since."""
+        for known, place, shelf in self._kept:
+            if place == lookup and known == documents:
                 return shelf
         made = sort(documents)
-        self._kept = [(documents, made), *self._kept[:3]]
+        self._kept = [(documents, lookup, made), *self._kept[:3]]
         return made
 
 
