@@ -290,7 +290,9 @@ class Monitor:
             if not more:
                 raise EOFError
             if not framer.held and more.strip() and not more.lstrip().startswith(b"{"):
-                raise GuestError(_FIRST_WORDS, code="qmp.greeting")  # no object follows that could be waited for
+                raise GuestError(
+                    _FIRST_WORDS, code="qmp.greeting"
+                )  # no object follows that could be waited for
             message = next(framer.feed(more), None)
         greeting = _read(message if isinstance(message, bytes) else b"")
         try:

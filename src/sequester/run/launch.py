@@ -146,7 +146,10 @@ async def launch(start: Start, directory: RunDirectory, tell: Tell, wish: Wish |
             guard.serve(str(directory.monitor))
             tell.step(f"monitors may connect to {directory.monitor}")
             if start.plan.limitation.measured_launch:
-                from sequester.run.measured import Host, by_owner  # what a launch without an owner never needs
+                from sequester.run.measured import (  # what a launch without an owner never needs
+                    Host,
+                    by_owner,
+                )
 
                 host = Host(os.path.basename(start.name), start.platform is not None)
                 await by_owner(host, start.owner, session, guard, tell)
