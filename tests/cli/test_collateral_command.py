@@ -109,6 +109,25 @@ def test_a_folder_filled_from_a_pccs_is_all_that_a_quote_needs_without_a_network
     assert sum(intel.asked.values()) == asked
 
 
+def test_a_filled_folder_among_the_evidence_is_no_evidence(
+    folder: Path, intel: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = folder / "mine"
+    mine.mkdir()
+    quote = (folder / "quote.dat").rename(mine / "quote.dat")
+    out = mine / "collateral"
+    assert main(["collateral", str(quote), "-o", str(out), "--pccs", intel.url]) == 0
+    for name in ("text", "jsonl"):
+        capsys.readouterr()
+        assert verify(mine, "--collateral", str(out), "--format", name) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["name"] == str(quote)
+    assert main(["verify", str(out), "--format", "jsonl"]) == 0
+    assert main(["verify", str(out / "index.json"), "--format", "jsonl"]) == 2, (
+        "what was named is always told"
+    )
+
+
 def test_verify_online_fetches_once_and_then_takes_the_cache(folder: Path, intel: Server) -> None:
     online = (
         "--online",

@@ -380,3 +380,13 @@ def test_domains_that_virt_install_wrote_are_read_and_come_back(name: str) -> No
     read = read_xml(data, name)
     assert read.edited(()).text.encode() == data
     assert read.guest.limitation is not None
+
+
+def test_a_usb_master_comes_before_its_companions_wherever_it_stands() -> None:
+    def usb(model: str, inside: str = "") -> str:
+        return f"<controller type='usb' index='0' model='ich9-{model}'>{inside}</controller>"
+
+    companion, master = usb("uhci1", "<master startport='0'/>"), usb("ehci1")
+    for order in (companion + master, master + companion):
+        parts = guest_of(domain(devices=order)).parts
+        assert [part.type for part in parts if "usb" in part.type] == ["ich9-usb-ehci1", "ich9-usb-uhci1"]

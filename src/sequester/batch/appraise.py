@@ -12,7 +12,7 @@ from sequester.batch.records import Record
 from sequester.batch.workers import in_order
 from sequester.errors import InputError
 from sequester.evidence.appraisal import Appraisal
-from sequester.evidence.collateral import Collateral
+from sequester.evidence.collateral import Collateral, is_collateral
 from sequester.evidence.policy import Policy
 from sequester.verifying import verify
 
@@ -55,20 +55,25 @@ class Told:
 def appraise(
     records: Iterable[Record], held: Held, tell: Callable[[Appraisal], dict[str, Any]], jobs: int
 ) -> Generator[Told, None, None]:
-    """Yield the result of every record, in order. `tell` makes of an appraisal what is written as JSON."""
+    """Yield the result of every record, in order. `tell` makes of an appraisal what is written as JSON.
+
+    Collateral that was found in a folder has none.
+    """
     yield from in_order(records, partial(_parcel, held, tell), jobs)
 
 
 def _parcel(held: Held, tell: Callable[[Appraisal], dict[str, Any]], records: list[Record]) -> list[Told]:
-    return [_one(held, tell, record) for record in records]
+    return [told for record in records if (told := _one(held, tell, record)) is not None]
 
 
-def _one(held: Held, tell: Callable[[Appraisal], dict[str, Any]], record: Record) -> Told:
+def _one(held: Held, tell: Callable[[Appraisal], dict[str, Any]], record: Record) -> Told | None:
     import json
 
     try:
         appraisal = held.against(record)
     except InputError as error:
+        if not record.named and is_collateral(record.data):
+            return None
         told = {"name": record.name, "error": {"code": error.code, "text": str(error)}}
         return Told(json.dumps(told), None)
     return Told(json.dumps(tell(appraisal)), appraisal.accepted)

@@ -23,13 +23,15 @@ _KEYS = frozenset({"name", "evidence", "report_data"})
 class Record:
     """One piece of evidence with its name, and the challenge that it must answer, where it brings its own.
 
-    `fault` is the code and text of why it could not be read, `data` is empty then.
+    `fault` is the code and text of why it could not be read, `data` is empty then. `named` is false for what was found
+    in a folder, where other things than evidence may lie too.
     """
 
     name: str
     data: bytes = b""
     report_data: bytes | None = None
     fault: tuple[str, str] | None = None
+    named: bool = True
 
 
 def from_paths(paths: Iterable[str]) -> Iterator[Record]:
@@ -39,7 +41,7 @@ def from_paths(paths: Iterable[str]) -> Iterator[Record]:
     """
     for path in paths:
         for name in files_below(path, _REPORT):
-            yield _read(name)
+            yield _read(name, name == path)
 
 
 def from_lines(stream: BinaryIO, name: str) -> Iterator[Record]:
@@ -99,8 +101,8 @@ def record_of(told: dict[str, Any], where: str) -> Record:
     return Record(printable(told.get("name", "")[:LONGEST_NAME]) or where, data, report_data)
 
 
-def _read(path: str) -> Record:
+def _read(path: str, named: bool) -> Record:
     try:
-        return Record(path, read_evidence(path))
+        return Record(path, read_evidence(path), named=named)
     except InputError as error:
-        return Record(path, fault=(error.code, str(error)))
+        return Record(path, fault=(error.code, str(error)), named=named)

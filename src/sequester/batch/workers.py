@@ -34,9 +34,9 @@ _hired: Callable[[list[Any]], list[Any]] | None = None
 def in_order(
     items: Iterable[Item], work: Callable[[list[Item]], list[Result]], jobs: int
 ) -> Generator[Result, None, None]:
-    """Yield the result of every item, in the order of the items.
+    """Yield the results of all items, in the order of the items.
 
-    `work` takes some items and returns as many results; with one job it is called here, else in `jobs` processes.
+    `work` takes some items and returns their results; with one job it is called here, else in `jobs` processes.
     Raises HostError when a worker dies, and whatever `work` raises.
     """
     source = iter(items)

@@ -15,7 +15,7 @@ from sequester.cli.output import say, write_out
 from sequester.errors import InputError, printable
 from sequester.evidence import criteria
 from sequester.evidence.appraisal import Appraisal
-from sequester.evidence.collateral import Collateral
+from sequester.evidence.collateral import Collateral, is_collateral
 from sequester.evidence.fetching.cache import Cache, cache_folder
 from sequester.evidence.fetching.document import FOR_EVER, Document
 from sequester.evidence.fetching.entry import told_of
@@ -23,7 +23,6 @@ from sequester.evidence.fetching.fetcher import Fetcher, sites_of_pccs
 from sequester.evidence.fetching.saved import SCHEMA, Saved, read_index, told_of_saved, write_folder
 from sequester.evidence.fetching.stack import Stack
 from sequester.evidence.files import files_below, read_evidence
-from sequester.evidence.papers import looks_so
 from sequester.evidence.policy import Policy
 from sequester.verifying import verify
 
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             lacking += collector.lacks(data, "<stdin>" if name == "-" else name, now)
             count += 1
         except InputError as error:
-            if name not in arguments.evidence and looks_so(data):
+            if name not in arguments.evidence and is_collateral(data):
                 continue  # certificates and lists that lie in a folder beside the evidence
             say(f"sequester: {error}")
             unread += 1

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from sequester.cli.arguments import add_host, coloured
 from sequester.cli.output import say, write_out
 from sequester.errors import InputError
-from sequester.evidence.collateral import Collateral, Lookup, nowhere
+from sequester.evidence.collateral import Collateral, Lookup, is_collateral, nowhere
 from sequester.evidence.files import files_below, read_collateral, read_evidence, read_file
-from sequester.evidence.papers import looks_so
 from sequester.evidence.policy import Policy
 from sequester.verifying import policy_of_plan, verify
 
@@ -123,8 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
             data = read_evidence(name)
             appraisals.append(verify(data, policy, collateral, now, shown, platform))
         except InputError as error:
-            if name not in arguments.evidence and looks_so(data):
-                continue  # certificates and lists that lie in a folder beside the evidence
+            if name not in arguments.evidence and is_collateral(data):
+                continue  # it lies in a folder beside the evidence
             say(f"sequester: {error}")
             unread[shown] = str(error)
     if not appraisals and not unread:

@@ -13,9 +13,21 @@ Lookup = Callable[[str], bytes | None]
 """Vendor's address of a document → its bytes, None where it cannot be had. Never raises for a missing document."""
 
 
+_MARKS = (b'"sequester-collateral/1"', b'"tcb_info_issuer_chain"')
+"""What stands at the beginning of a folder's index, and of the bundle that dcap-qvl and others keep."""
+
+
 def nowhere(_address: str) -> None:
     """Have nothing: the lookup for what must be answered from the documents at hand."""
     return
+
+
+def is_collateral(document: bytes) -> bool:
+    """Tell whether a document is what evidence is held against, or the index of a folder of such, by its look."""
+    from sequester.evidence.papers import looks_so as is_paper
+    from sequester.evidence.tdx.tables import looks_so as is_table
+
+    return is_paper(document) or is_table(document) or any(mark in document[: 1 << 16] for mark in _MARKS)
 
 
 @dataclass(frozen=True, slots=True)

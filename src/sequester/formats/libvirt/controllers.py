@@ -100,7 +100,7 @@ class Controllers:
                 lowest[kind] = index + 1
             used.setdefault(kind, set()).add(index)
             self._note(reading, kind, index, element)
-        self.elements.sort(key=lambda entry: (_ORDER.get(entry[0], 9), entry[1]))
+        self.elements.sort(key=_before)
 
     def _note(self, reading: Reading, kind: str, index: int, element: Element) -> None:
         model = element.get("model", "")
@@ -117,6 +117,12 @@ class Controllers:
     def has(self, kind: str, index: int | None = None) -> bool:
         """Tell whether the domain declares a controller of this kind (and index)."""
         return any(entry[0] == kind and index in (None, entry[1]) for entry in self.elements)
+
+
+def _before(entry: tuple[str, int, Element]) -> tuple[int, int, bool]:
+    """Order by kind and index, and a USB master before its companions, which hang on its bus."""
+    kind, index, element = entry
+    return _ORDER.get(kind, 9), index, element.find("master") is not None
 
 
 def scsi_model(reading: Reading, model: str) -> str:
