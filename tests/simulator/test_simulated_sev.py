@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from sequester.errors import GuestError
 from sequester.firmware import footer
 from sequester.measure.launch_measurement import matches
 from sequester.measuring import measure
+from sequester.owner.launch import Launch
 from sequester.owner.sev_certificate import SevCertificate, Usage, ecdsa_verifies
 from sequester.owner.sev_chain import SevChain, verify_chain
 from sequester.owner.sev_secret import named, seal, table
@@ -214,7 +216,10 @@ def test_a_report_is_signed_by_the_platform_and_has_the_callers_nonce(scene: Sce
         with pytest.raises(QmpError, match="mnonce"):
             ask(platform, "query-sev-attestation-report", mnonce=wrong)
     files = platform.evidence(nonce)
-    assert list(files) == ["report.bin", "measurement.b64", "chain.cert"]
+    assert list(files) == ["report.bin", "launch.json", "measurement.b64", "chain.cert"]
+    launch = Launch.of(json.loads(files["launch.json"]), "launch.json")
+    assert launch.simulated
+    assert b64encode(launch.measurement) + b"\n" == files["measurement.b64"]
     assert SevChain.unpack(files["chain.cert"]).pek.key == pek.key
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sequester.evidence import criteria
@@ -58,6 +59,12 @@ class Path:
 
 def find_path(leaf: Certificate, others: Iterable[Certificate], pins: Collection[str]) -> Path:
     """Return the way from a certificate to one whose SHA-256 (hex) is pinned, or to a simulated root."""
+    return _found(leaf, tuple(others), frozenset(pins))
+
+
+@lru_cache(maxsize=128)
+def _found(leaf: Certificate, others: tuple[Certificate, ...], pins: frozenset[str]) -> Path:
+    """Find the path: it depends on neither time nor lists, and many pieces of evidence have the same."""
     pool: dict[bytes, Certificate] = {}
     for each in others:
         pool.setdefault(der(each), each)

@@ -127,6 +127,7 @@ def _malformed(why: str) -> InputError:
     return InputError("this certificate cannot be used", code="certificate.malformed", why=why)
 
 
+@lru_cache(maxsize=256)
 def fingerprint(certificate: Certificate) -> str:
     """Return the SHA-256 of a certificate's DER in hex, by which roots are pinned."""
     return sha256(der(certificate)).hexdigest()

@@ -6,6 +6,7 @@ Source: QEMU target/i386/sev.c (6.0 to 11.1): `sev_launch_start`, `sev_launch_ge
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sequester.errors import GuestError, InputError
+from sequester.owner.launch import Launch
 from sequester.owner.sev_secret import Packet
 from sequester.simulator import migration, sev_platform
 from sequester.simulator.platform import Forward, Handler, QmpError
@@ -192,15 +194,25 @@ class SimulatedSev:
         """A guest is encrypted from its start to its end."""
 
     def evidence(self, report_data: bytes) -> Mapping[str, bytes]:
-        """Return an attestation report with the first 16 bytes as its nonce, the launch measurement, and the chain."""
+        """Return an attestation report with the first 16 bytes as its nonce, the launch as its owner is told of it, the
+        launch measurement alone, and the chain."""
         try:
             report = self.firmware.attestation(report_data[:NONCE].ljust(NONCE, b"\0"))
         except FirmwareError:
             raise GuestError(
                 "a guest that was not launched has no evidence", code="simulator.evidence"
             ) from None
+        launch = Launch(
+            self._limitation.name,
+            self._measurement,
+            self.firmware.policy,
+            self.firmware.api,
+            self.firmware.build,
+            simulated=True,
+        )
         return {
             "report.bin": report,
+            "launch.json": json.dumps(launch.told(), indent=2).encode() + b"\n",
             "measurement.b64": b64encode(self._measurement) + b"\n",
             "chain.cert": sev_platform.chain(self._identity).pack(),
         }

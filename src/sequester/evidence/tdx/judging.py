@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from sequester.evidence import criteria
@@ -166,7 +167,7 @@ def _signer(
     """Return the chain of the certificate whose key signed a table; the one that is good where there are several."""
     found = None
     for certificate in _candidates(shelf, collateral):
-        if not verifies(public_key(certificate), table.signature, table.text):
+        if not _made(certificate, table.signature, table.text):
             continue
         path = find_path(certificate, shelf.certificates + _shipped(), PINS)
         verdict = appraise_path(path, shelf.lists, pcs.list_address, collateral.lookup, policy, now)
@@ -174,6 +175,11 @@ def _signer(
             return verdict
         found = found or verdict
     return found
+
+
+@lru_cache(maxsize=32)
+def _made(certificate: Certificate, signature: bytes, text: bytes) -> bool:
+    return verifies(public_key(certificate), signature, text)
 
 
 def _candidates(shelf: Shelf, collateral: Collateral) -> list[Certificate]:

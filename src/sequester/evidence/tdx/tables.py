@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 LARGEST = 1 << 20
@@ -98,6 +99,7 @@ def looks_so(document: bytes) -> bool:
     return len(document) <= LARGEST and _OUTER.match(document) is not None
 
 
+@lru_cache(maxsize=32)
 def read(document: bytes) -> TcbInfo | QeIdentity:
     """Read a table as Intel's service sends it. Raises TableError."""
     found = _OUTER.match(document) if len(document) <= LARGEST else None
