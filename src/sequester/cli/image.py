@@ -8,6 +8,7 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sequester.cli.host_keys import add_host_keys, the_host_keys
 from sequester.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,25 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     cmdline = parser.add_mutually_exclusive_group()
     cmdline.add_argument("--append", metavar="S", default="", help="its command line")
     cmdline.add_argument("--append-file", metavar="F", help="its command line, from a file")
-    parser.add_argument(
-        *("-k", "--host-key"),
-        metavar="F",
-        action="append",
-        required=True,
-        help="host key document of a machine that may run it; may be given several times",
-    )
-    trust = parser.add_argument_group("whether the documents are IBM's")
-    for flag, text in (
-        ("--root", "root certificate that is trusted"),
-        ("--cert", "IBM's signing key certificate, and those between it and the root"),
-        ("--crl", "revocation list"),
-    ):
-        trust.add_argument(flag, metavar="F", action="append", default=[], help=text)
-    trust.add_argument(
-        "--no-verify",
-        action="store_true",
-        help="take the documents as they are: whoever wrote them can read the guest",
-    )
+    add_host_keys(parser, "machine that may run it")
     how = parser.add_argument_group("how it is made")
     how.add_argument("--boot-code", metavar="DIR", help="where stage3a.bin and stage3b_reloc.bin are")
     how.add_argument("--enable-dump", action="store_true", help="let the host take encrypted dumps")
@@ -85,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sequester.measure.pieces import Pieces
     from sequester.report.measure import measurement_json, measurement_text
 
-    hosts = _hosts(arguments)
+    hosts = the_host_keys(arguments)
     with _new_file(arguments.output) as (file, beside):
         _write(arguments, file, hosts)
         file.flush()
@@ -96,31 +79,6 @@ def run(arguments: argparse.Namespace) -> int:
         measurement_json(measurement) if arguments.json else measurement_text(measurement, "hex")
     )
     return 0
-
-
-def _hosts(arguments: argparse.Namespace) -> list[EllipticCurvePublicKey]:
-    """Return the machines' keys, checked unless that was declined."""
-    from datetime import UTC, datetime
-
-    from sequester.measure.host_key import public_key, read_authority, read_document
-
-    documents = [(path, read_document(path)) for path in arguments.host_key]
-    given = [flag for flag in ("root", "cert", "crl") if getattr(arguments, flag)]
-    if arguments.no_verify and given:
-        raise InputError(
-            f"--no-verify and --{given[0]} contradict each other", code="usage.verify", remedy="leave one out"
-        )
-    if not arguments.no_verify:
-        if not arguments.root or not arguments.cert:
-            raise InputError(
-                "it is not said whom to trust for the host key documents",
-                code="usage.verify",
-                remedy="give --root, --cert for IBM's signing key and what is between, and --crl",
-            )
-        authority = read_authority(arguments.root, (*arguments.cert, *arguments.crl))
-        for path, document in documents:
-            authority.check(document, datetime.now(UTC), path)
-    return [public_key(document, path) for path, document in documents]
 
 
 def _write(arguments: argparse.Namespace, file: BinaryIO, hosts: list[EllipticCurvePublicKey]) -> None:

@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "measurement": "check that a waiting launch is the guest that was meant",
     "secret": "make a secret for a launch whose measurement is right, and hand it over",
     "answer": "answer a waiting launch that comes as JSON: check it, and give it its secret",
+    "attestation-request": "ask a Secure Execution guest (s390) what it is, as `pvattest create` does",
     "id-block": "make SEV-SNP's ID block and ID authentication for a guest",
 }
 """Subcommand → one line of help. Each is a module `owner_…` with `add(parser)` and `run(arguments) -> int`."""
