@@ -129,11 +129,12 @@ class Teller:
         for what in ended.wrong:
             self._line(self._style.paint(printable(f"  wrong: {what}"), "red"))
         if simulated and not ended.wrong:
+            count = len(ended.devices)
+            what = f"all {count} virtio devices go" if count != 1 else "the one virtio device goes"
+            what = f"{what} through the guest's own say" if count else "there is no virtio device"
             self._line(
                 self._style.paint(
-                    f"all {len(ended.devices)} virtio devices go through the guest's own say; "
-                    f"{self._seconds():.1f} s. SIMULATED: nothing was protected.",
-                    "green",
+                    f"{what}; {self._seconds():.1f} s. SIMULATED: nothing was protected.", "green"
                 )
             )
 
