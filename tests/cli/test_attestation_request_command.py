@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,9 @@ from s390_made import Guest
 from sequester.cli.main import main
 from sequester.errors import GuestError
 from sequester.evidence.s390 import exchange
-from sequester.simulator.host_keys import documents, host_key
+from sequester.simulator.host_keys import host_key
 from sequester.simulator.identity import Identity
 from sequester.simulator.ultravisor_attestation import answer
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("papers")
-    for name, data in documents(Identity(made / "identity"), datetime.now(UTC)).items():
-        (made / name).write_bytes(data)
-    return made
 
 
 @pytest.fixture

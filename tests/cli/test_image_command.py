@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "measure"))
 
 from se_parts import STAND_IN, kernel
-
-from sequester.simulator.host_keys import documents
-from sequester.simulator.identity import Identity
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -27,15 +23,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A machine's host key document and what it is checked with, as of today."""
-    folder = tmp_path_factory.mktemp("papers")
-    for name, data in documents(Identity(folder / "identity"), datetime.now(UTC)).items():
-        (folder / name).write_bytes(data)
-    return folder
 
 
 @pytest.fixture

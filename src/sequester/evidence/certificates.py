@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _LONGEST = 5
+_FEW = 32
+"""Certificates that a way is looked for among, up to which it is kept: evidence may bring any number."""
 _MOST_SIGNATURES = 64
 """Signatures that are tried to build one chain."""
 SIMULATED = "SIMULATED"
@@ -59,10 +61,11 @@ class Path:
 
 def find_path(leaf: Certificate, others: Iterable[Certificate], pins: Collection[str]) -> Path:
     """Return the way from a certificate to one whose SHA-256 (hex) is pinned, or to a simulated root."""
-    return _found(leaf, tuple(others), frozenset(pins))
+    pool = tuple(others)
+    find = _found_before if len(pool) <= _FEW else _found
+    return find(leaf, pool, frozenset(pins))
 
 
-@lru_cache(maxsize=128)
 def _found(leaf: Certificate, others: tuple[Certificate, ...], pins: frozenset[str]) -> Path:
     """Find the path: it depends on neither time nor lists, and many pieces of evidence have the same."""
     pool: dict[bytes, Certificate] = {}
@@ -73,6 +76,11 @@ def _found(leaf: Certificate, others: tuple[Certificate, ...], pins: frozenset[s
     if found is not None:
         return Path(found, simulated=fingerprint(found[-1]) not in pins)
     return Path((leaf,), search.fault)
+
+
+_found_before = lru_cache(maxsize=16)(_found)
+_signed_by = lru_cache(maxsize=256)(signed_by)
+"""The few authorities of a vendor stand in every chain, and are verified once."""
 
 
 class _Search:
@@ -88,7 +96,7 @@ class _Search:
         last = path[-1]
         if fingerprint(last) in self._pins:
             return path
-        if last.issuer == last.subject and signed_by(last, last):
+        if last.issuer == last.subject and _signed_by(last, last):
             if is_simulated(last):
                 return path
             self._note(f"'{describe_subject(last)}' signs itself and is no root that is trusted")
@@ -120,7 +128,7 @@ class _Search:
         if self._left == 0:
             return f"more than {_MOST_SIGNATURES} signatures to try"
         self._left -= 1
-        if not signed_by(of, issuer):
+        if not _signed_by(of, issuer):
             return f"'{name}' did not sign the certificate of '{describe_subject(of)}'"
         return ""
 

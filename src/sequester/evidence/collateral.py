@@ -13,8 +13,8 @@ Lookup = Callable[[str], bytes | None]
 """Vendor's address of a document → its bytes, None where it cannot be had. Never raises for a missing document."""
 
 
-_MARKS = (b'"sequester-collateral/1"', b'"tcb_info_issuer_chain"')
-"""What stands at the beginning of a folder's index, and of the bundle that dcap-qvl and others keep."""
+_BUNDLE = b'"tcb_info_issuer_chain"'
+"""What stands at the beginning of the bundle that dcap-qvl and others keep."""
 
 
 def nowhere(_address: str) -> None:
@@ -24,10 +24,15 @@ def nowhere(_address: str) -> None:
 
 def is_collateral(document: bytes) -> bool:
     """Tell whether a document is what evidence is held against, or the index of a folder of such, by its look."""
+    from sequester.evidence.fetching.saved import SCHEMA
     from sequester.evidence.papers import looks_so as is_paper
     from sequester.evidence.tdx.tables import looks_so as is_table
 
-    return is_paper(document) or is_table(document) or any(mark in document[: 1 << 16] for mark in _MARKS)
+    return (
+        is_paper(document)
+        or is_table(document)
+        or any(mark in document[: 1 << 16] for mark in (f'"{SCHEMA}"'.encode(), _BUNDLE))
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,10 +67,10 @@ def _read(document: bytes) -> Papers:
         # AMD's and others' certificates of chips have the serial number 0, against RFC 5280.
         warnings.simplefilter("ignore")
         found = parse(document, "certificate")
-    for certificate in found.certificates:
-        if why := _outsized(certificate):
-            raise _malformed(why)
     signed = [(der(each), each.tbs_certificate_bytes) for each in found.certificates]
+    for certificate, (whole, _) in zip(found.certificates, signed, strict=True):
+        if why := _outsized(certificate, len(whole)):
+            raise _malformed(why)
     signed += [(der(each), each.tbs_certlist_bytes) for each in found.lists]
     if not all(_says_one_algorithm(*each) for each in signed):
         raise _malformed("it names two signature algorithms")
@@ -110,10 +110,12 @@ def _end(data: bytes, at: int) -> int:
     return begin + length
 
 
-def _outsized(certificate: Certificate) -> str:
-    """Return why a key would take unbounded time to use, or ''."""
+def _outsized(certificate: Certificate, size: int) -> str:
+    """Return why a certificate would take unbounded memory to keep, or its key unbounded time to use, or ''."""
     from cryptography.hazmat.primitives.asymmetric import rsa
 
+    if size > _LARGEST_CERTIFICATE:
+        return f"it has {size} bytes, more than {_LARGEST_CERTIFICATE}"
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size > _LARGEST_RSA:

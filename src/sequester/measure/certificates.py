@@ -6,7 +6,6 @@ A file may hold several of both (PEM), or one of either (DER).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sequester.errors import InputError
@@ -137,12 +136,8 @@ def untimely(certificate: Certificate, now: datetime) -> str:
     return ""
 
 
-@lru_cache(maxsize=256)
 def signed_by(certificate: Certificate, issuer: Certificate) -> bool:
-    """Tell whether the issuer's key made the certificate's signature; names are another question.
-
-    The few authorities of a vendor stand in every chain, and are verified once.
-    """
+    """Tell whether the issuer's key made the certificate's signature; names are another question."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 

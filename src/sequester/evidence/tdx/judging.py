@@ -20,7 +20,7 @@ from sequester.evidence.tdx.pck import Platform
 from sequester.evidence.tdx.quote import Quote
 from sequester.evidence.tdx.shelf import Shelf, sort
 from sequester.evidence.tdx.shortfall import shortfall
-from sequester.evidence.tdx.signing import PINS, Endorser, keep, public_key, verifies
+from sequester.evidence.tdx.signing import PINS, Endorser, keep, made_by
 from sequester.evidence.tdx.tables import QeIdentity, Table, TcbInfo
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _signer(
     """Return the chain of the certificate whose key signed a table; the one that is good where there are several."""
     found = None
     for certificate in _candidates(shelf, collateral):
-        if not _made(certificate, table.signature, table.text):
+        if not _made_by(certificate, table.signature, table.text):
             continue
         path = find_path(certificate, shelf.certificates + _shipped(), PINS)
         verdict = appraise_path(path, shelf.lists, pcs.list_address, collateral.lookup, policy, now)
@@ -177,9 +177,8 @@ def _signer(
     return found
 
 
-@lru_cache(maxsize=32)
-def _made(certificate: Certificate, signature: bytes, text: bytes) -> bool:
-    return verifies(public_key(certificate), signature, text)
+_made_by = lru_cache(maxsize=16)(made_by)
+"""A table has up to 1 MiB: few are kept."""
 
 
 def _candidates(shelf: Shelf, collateral: Collateral) -> list[Certificate]:

@@ -154,12 +154,15 @@ def _attested(quote: Quote) -> bool:
 
 
 def _by_platform(report: bytes, signature: bytes, by: Endorser) -> bool:
-    return _by_key(by.certificates[0], report, signature)
+    return _made_by(by.certificates[0], signature, report)
 
 
-@lru_cache(maxsize=1024)
-def _by_key(certificate: Certificate, report: bytes, signature: bytes) -> bool:
-    return verifies(public_key(certificate), signature, report)
+def made_by(certificate: Certificate, signature: bytes, data: bytes) -> bool:
+    """Tell whether a certificate's key signed bytes, as `verifies` does."""
+    return verifies(public_key(certificate), signature, data)
+
+
+_made_by = lru_cache(maxsize=1024)(made_by)
 
 
 def public_key(certificate: Certificate) -> EllipticCurvePublicKey | None:

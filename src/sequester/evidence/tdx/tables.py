@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 LARGEST = 1 << 20
+_LARGEST_KEPT = 128 << 10
 _COMPONENTS = 16
 _MOST_LEVELS = 256
 STATUSES = (
@@ -99,9 +100,17 @@ def looks_so(document: bytes) -> bool:
     return len(document) <= LARGEST and _OUTER.match(document) is not None
 
 
-@lru_cache(maxsize=32)
 def read(document: bytes) -> TcbInfo | QeIdentity:
     """Read a table as Intel's service sends it. Raises TableError."""
+    return _read_small(document) if len(document) <= _LARGEST_KEPT else _read(document)
+
+
+@lru_cache(maxsize=32)
+def _read_small(document: bytes) -> TcbInfo | QeIdentity:
+    return _read(document)
+
+
+def _read(document: bytes) -> TcbInfo | QeIdentity:
     found = _OUTER.match(document) if len(document) <= LARGEST else None
     if found is None:
         raise TableError("it is no TCB info and no QE identity")
